@@ -1,0 +1,307 @@
+"""The words the control plane is written in: what is known, what may come, what is decided.
+
+Every value here is frozen and free of I/O, so that a decision is a function of its inputs and a recorded tape can be
+decided again. Times are Unix seconds (`*_at_s`) or durations in seconds (`*_s`); rates are records a second
+(`*_per_s`). What is not known is `None`, never 0: an empty topic and a silent collector must not look alike.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+#: Upper bounds of the latency histogram's buckets, in seconds: a factor of 10^(1/8) (1.33) apart from 1 ms to 100 s, so a
+#: quantile read from it is at most a third above the truth. The bucket after the last bound has no upper end.
+LATENCY_BOUNDS_S: tuple[float, ...] = tuple(round(10 ** (-3 + i / 8), 6) for i in range(41))
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceCurve:
+    """How long a batch takes: `a_s + b_s * rows` seconds, for 1 to `max_batch` rows."""
+
+    #: Seconds that a batch costs whatever its size.
+    a_s: float
+    #: Seconds that each row adds.
+    b_s: float
+    #: Most rows in one batch.
+    max_batch: int
+
+    def __post_init__(self) -> None:
+        if self.a_s < 0 or self.b_s < 0 or self.a_s + self.b_s <= 0:
+            msg = f"service curve a_s={self.a_s}, b_s={self.b_s}: both must be >= 0 and one above 0; give measured seconds"
+            raise ValueError(msg)
+        if self.max_batch < 1:
+            msg = f"service curve max_batch={self.max_batch}: must be at least 1 row"
+            raise ValueError(msg)
+
+    def seconds(self, rows: int) -> float:
+        """Service time of one batch of `rows` rows (rows >= 1), in seconds."""
+        return self.a_s + self.b_s * rows
+
+    @property
+    def capacity_per_s(self) -> float:
+        """Rows a second at full batches: `max_batch / (a_s + b_s * max_batch)`."""
+        return self.max_batch / self.seconds(self.max_batch)
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """At least `share` of the requests have a result within `within_s` seconds of entering the topic."""
+
+    within_s: float
+    share: float
+
+    def __post_init__(self) -> None:
+        if self.within_s <= 0:
+            msg = f"objective within_s={self.within_s}: must be above 0 seconds"
+            raise ValueError(msg)
+        if not 0 < self.share < 1:
+            msg = f"objective share={self.share}: must be between 0 and 1, e.g. 0.99"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerType:
+    """What workers of a kind have in common."""
+
+    name: str
+    #: `cpu`, `gpu:N` or `emulated`.
+    device: str
+    #: What one worker costs, in the user's currency an hour.
+    price_per_hour: float
+    min_workers: int
+    max_workers: int
+    #: Assumed until workers report a fitted one.
+    curve: ServiceCurve
+    #: Actuation delay assumed until starts have been seen, in seconds.
+    boot_s: float
+
+
+# --- the input tape (topic penstock.telemetry) ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """What a person asked for in Redis; `None` = said nothing about it."""
+
+    paused: bool | None = None
+    min_workers: int | None = None
+    max_workers: int | None = None
+    advisory: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FleetStatus:
+    """The fleet as the actuator knows it, workers by type name."""
+
+    #: What was last declared.
+    declared: Mapping[str, int]
+    #: Live processes or pods, ready or not.
+    running: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivalSample:
+    """Where a pipeline's requests topic and its group's commits stood at one moment."""
+
+    pipeline: str
+    at_s: float
+    #: Next offset to be written, by partition.
+    end_offsets: Mapping[int, int]
+    #: Next offset to be answered, by partition; `None` = the group has never committed there.
+    committed: Mapping[int, int | None]
+    #: Known at the same moment, so that the tape alone repeats the decision; `None` = not known.
+    fleet: FleetStatus | None = None
+    control: Control | None = None
+
+
+class WorkerState(enum.StrEnum):
+    """Where a worker is in its life."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReport:
+    """What a worker says of itself about once a second. Counters run from the worker's start."""
+
+    pipeline: str
+    #: The slot's name, e.g. `digits-cpu-0`; stable over restarts.
+    worker: str
+    worker_type: str
+    device: str
+    at_s: float
+    pid: int
+    host: str
+    state: WorkerState
+    #: When the start was asked for.
+    asked_at_s: float
+    #: When the model was warm and the group had first assigned; `None` = not yet.
+    ready_at_s: float | None
+    partitions: tuple[int, ...]
+    batches: int
+    rows: int
+    ok: int
+    failed: int
+    expired: int
+    #: Seconds the device was held by batches.
+    busy_s: float
+    curve: ServiceCurve | None
+    #: Time from a request's Kafka timestamp to its committed result since the last report: counts by bucket of
+    #: `LATENCY_BOUNDS_S`, one more for what is above the last bound.
+    latency_counts: tuple[int, ...]
+    rebalances: int
+    retraces: int
+    model_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An agent's word that it now owns a pipeline. The offset Kafka gives the record is its epoch: the highest wins."""
+
+    pipeline: str
+    owner: str
+    at_s: float
+
+
+TelemetryRecord = ArrivalSample | WorkerReport | Claim
+
+
+# --- what is derived -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RateWindow:
+    """Arrivals over one trailing window."""
+
+    window_s: float
+    #: Records a second in sum; `None` = the window is not covered by samples.
+    per_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Rolling arrival rates of one pipeline."""
+
+    at_s: float
+    #: 1 s, 10 s and 60 s windows, in sum over partitions.
+    last_1s: float | None
+    last_10s: float | None
+    last_60s: float | None
+    #: Records a second by partition over the 10 s window.
+    by_partition: Mapping[int, float]
+    #: Change of the rate, records a second per second (least squares over the last 60 s); `None` = too few samples.
+    trend_per_s2: float | None
+    #: Index of dispersion of the 1 s counts (variance over mean; 1 = Poisson); `None` = too few samples.
+    burstiness: float | None
+    #: Share of the arrivals on the busiest partition over 10 s or more (1/partitions when even); `None` = no arrivals.
+    busiest_share: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivalHistory:
+    """The arrivals that a forecast is made from."""
+
+    #: End of the newest bucket: the time of the newest sample.
+    until_s: float
+    #: Arrivals in sum by second before `until_s`, oldest first; `None` = not known (no samples), which is not 0.
+    counts: tuple[float | None, ...]
+    #: Arrivals by partition over the covered part of the last two minutes: who is busier than others.
+    by_partition: Mapping[int, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Arrivals over the actuation delay ahead."""
+
+    at_s: float
+    #: How far ahead, in seconds: the measured actuation delay.
+    horizon_s: float
+    #: Most likely rate at the horizon.
+    mean_per_s: float
+    #: Lower edge of the band shown to people.
+    lower_per_s: float
+    #: Rate to size for: the upper `quantile` of the highest rate in the horizon; never below what is arriving now.
+    upper_per_s: float
+    quantile: float
+    #: `autoreg` (statsmodels) or `reactive`.
+    method: str
+    #: Seconds of history behind it.
+    history_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """All that one decision may look at."""
+
+    pipeline: str
+    #: The only clock a decision sees.
+    at_s: float
+    partitions: int
+    #: `None` = too few samples.
+    rates: Rates | None
+    #: Records without a committed result, by partition; a partition that never committed counts from its start offset.
+    backlog: Mapping[int, int] | None
+    fleet: FleetStatus | None
+    control: Control | None
+    #: Reports younger than the settings' `report_fresh_s`, by worker.
+    reports: Mapping[str, WorkerReport] = field(default_factory=dict)
+    #: 99th percentile of the latency reported over the last 10 s; `None` = no results.
+    p99_s: float | None = None
+    #: What the forecast is made from; `None` = too few samples.
+    history: ArrivalHistory | None = None
+
+
+class Action(enum.StrEnum):
+    """What a decision does to the fleet."""
+
+    SCALE_UP = "scale-up"
+    SCALE_DOWN = "scale-down"
+    HOLD = "hold"
+    #: Nothing known to decide on: the fleet stays as it is.
+    NO_DATA = "no-data"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How many workers the load needs, and why."""
+
+    #: Sized for c separate queues, the busiest of which decides.
+    workers: int
+    #: What the pooled M/M/c formula (Erlang C) would say: the difference is the pooling loss.
+    pooled_workers: int | None
+    #: Rate sized for, records a second.
+    rate_per_s: float
+    #: Capacity of one worker at full batches, records a second.
+    capacity_per_s: float
+    #: Utilisation of the busiest worker at `workers`.
+    busiest_utilisation: float
+    #: In words and numbers.
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to be done, and why. `fleet` is the whole declared fleet, not a difference."""
+
+    pipeline: str
+    at_s: float
+    action: Action
+    fleet: Mapping[str, int]
+    #: In words and numbers; one sentence.
+    reason: str
+    #: What decided in the end: `plan`, `hysteresis`, `min`, `max`, `partitions`, `paused`, `control`, `no-data`, `starting`.
+    bound: str
+    plan: Plan | None
+    forecast: Forecast | None
+    #: The next best fleet and its price an hour; `None` where there was no choice.
+    runner_up: Mapping[str, int] | None
+    runner_up_price_per_hour: float | None
+    #: Price of `fleet` an hour.
+    price_per_hour: float
+    #: True = said, not done.
+    advisory: bool

@@ -1,0 +1,196 @@
+"""What is known of one pipeline: the tape of samples, reports and claims, folded into an observation.
+
+No I/O and no clock in it: the same tape gives the same observations.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+from collections import deque
+from typing import TYPE_CHECKING
+
+from autoscaler import latency
+from autoscaler.errors import WrongPipeline
+from autoscaler.model import (
+    ArrivalSample,
+    Claim,
+    Control,
+    FleetStatus,
+    Observation,
+    ServiceCurve,
+    TelemetryRecord,
+    WorkerReport,
+    WorkerState,
+    WorkerType,
+)
+from autoscaler.rates import ArrivalTracker
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from autoscaler.settings import PolicySettings
+
+#: Starts remembered by type: enough for an upper figure, few enough to follow a change of machine.
+_STARTS = 16
+#: Workers remembered; a pipeline has at most as many as partitions, and dead ones are forgotten with the history.
+_WORKERS = 4096
+#: An actuation delay beyond this many seconds is a clock that jumped, not a start.
+_LONGEST_START_S = 3600.0
+
+
+class PipelineState:
+    """Folds the input tape of one pipeline. Bounded memory.
+
+    Args:
+        pipeline: Its name; records of another are refused.
+        settings: How long things count as fresh.
+        worker_types: What is assumed of workers until they have reported.
+    """
+
+    def __init__(self, pipeline: str, settings: PolicySettings, worker_types: Sequence[WorkerType] = ()) -> None:
+        self._pipeline = pipeline
+        self._settings = settings
+        self._types = tuple(worker_types)
+        self._arrivals = ArrivalTracker(settings)
+        self._offset = -1
+        self._newest: ArrivalSample | None = None
+        self._fleet: FleetStatus | None = None
+        self._control: Control | None = None
+        self._reports: dict[str, WorkerReport] = {}
+        self._latencies: deque[tuple[float, str, tuple[int, ...]]] = deque(maxlen=_WORKERS * 4)
+        self._starts: dict[str, dict[tuple[str, float], float]] = {}
+        self._claim: Claim | None = None
+        self._epoch: int | None = None
+
+    @property
+    def owner(self) -> str | None:
+        """Who owns the pipeline by the youngest claim; `None` = nobody has claimed it."""
+        return self._claim.owner if self._claim else None
+
+    @property
+    def epoch(self) -> int | None:
+        """Offset of the youngest claim; `None` = no claim, or none with a known offset."""
+        return self._epoch
+
+    def apply(self, record: TelemetryRecord, offset: int | None = None) -> None:
+        """Fold one record of the tape.
+
+        Args:
+            record: A sample, report or claim of this pipeline.
+            offset: Its offset in the telemetry topic. What lies at or before an offset already seen is a replay and is
+                ignored. `None` = not from the topic.
+
+        Raises:
+            WrongPipeline: the record belongs to another pipeline.
+        """
+        if record.pipeline != self._pipeline:
+            raise WrongPipeline(
+                f"record of pipeline={record.pipeline!r} given to the state of {self._pipeline!r}: keep one state each"
+            )
+        if offset is not None:
+            if offset <= self._offset:
+                return
+            self._offset = offset
+        if isinstance(record, ArrivalSample):
+            self._apply_sample(record, in_order=offset is not None)
+        elif isinstance(record, WorkerReport):
+            self._apply_report(record, in_order=offset is not None)
+        elif self._claim is None or offset is not None or record.at_s >= self._claim.at_s:
+            self._claim = record
+            self._epoch = offset
+
+    def observe(self, at_s: float) -> Observation:
+        """What is known at `at_s` (Unix seconds): fresh things only; the rest is `None` or left out."""
+        settings = self._settings
+        sample = self._newest
+        fresh = sample is not None and abs(at_s - sample.at_s) <= settings.sample_fresh_s
+        return Observation(
+            pipeline=self._pipeline,
+            at_s=at_s,
+            partitions=len(sample.end_offsets) if sample else 0,
+            rates=self._arrivals.rates(at_s),
+            backlog=_backlog(sample) if sample and fresh else None,
+            fleet=self._fleet,
+            control=self._control,
+            reports={
+                name: report
+                for name, report in sorted(self._reports.items())
+                if abs(at_s - report.at_s) <= settings.report_fresh_s and report.state is not WorkerState.STOPPED
+            },
+            p99_s=self._p99_s(at_s),
+            history=self._arrivals.history(at_s),
+        )
+
+    def worker_types(self) -> tuple[WorkerType, ...]:
+        """The worker types with what their workers were seen to do instead of what was assumed.
+
+        `boot_s` becomes the 90th percentile of the recent actuation delays (from the request to start until ready),
+        `curve` the median of the curves fitted by workers heard of lately.
+        """
+        return tuple(
+            dataclasses.replace(kind, boot_s=self._boot_s(kind) or kind.boot_s, curve=self._curve(kind) or kind.curve)
+            for kind in self._types
+        )
+
+    def _apply_sample(self, sample: ArrivalSample, *, in_order: bool) -> None:
+        newest = self._arrivals.add(sample, in_order=in_order)
+        if not newest and self._newest is not None:
+            return
+        self._newest = sample
+        # Redis or the actuator being away does not undo what they said last.
+        self._fleet = sample.fleet or self._fleet
+        self._control = sample.control or self._control
+
+    def _apply_report(self, report: WorkerReport, *, in_order: bool) -> None:
+        known = self._reports.get(report.worker)
+        if known is not None and report.at_s <= known.at_s:
+            # A clock set back, or a new process under the old name, goes on counting; a replay does not.
+            later = in_order and (report.pid != known.pid or report.batches > known.batches)
+            if not later:
+                return
+        self._reports[report.worker] = report
+        if any(report.latency_counts):
+            self._latencies.append((report.at_s, report.worker, report.latency_counts))
+        if report.ready_at_s is not None and 0 <= report.ready_at_s - report.asked_at_s <= _LONGEST_START_S:
+            starts = self._starts.setdefault(report.worker_type, {})
+            starts[report.worker, report.asked_at_s] = report.ready_at_s - report.asked_at_s
+            while len(starts) > _STARTS:
+                del starts[next(iter(starts))]
+        self._forget(report.at_s)
+
+    def _forget(self, at_s: float) -> None:
+        while self._latencies and self._latencies[0][0] < at_s - self._settings.latency_window_s * 2:
+            self._latencies.popleft()
+        old = [name for name, report in self._reports.items() if report.at_s < at_s - self._settings.history_s]
+        for name in old:
+            del self._reports[name]
+        while len(self._reports) > _WORKERS:
+            del self._reports[min(self._reports, key=lambda name: self._reports[name].at_s)]
+
+    def _p99_s(self, at_s: float) -> float | None:
+        since_s = at_s - self._settings.latency_window_s
+        return latency.quantile(
+            latency.merge(counts for at, _, counts in self._latencies if since_s < at <= at_s + 1), 0.99
+        )
+
+    def _boot_s(self, kind: WorkerType) -> float | None:
+        delays = sorted(self._starts.get(kind.name, {}).values())
+        return delays[math.ceil(0.9 * len(delays)) - 1] if delays else None
+
+    def _curve(self, kind: WorkerType) -> ServiceCurve | None:
+        curves = [r.curve for r in self._reports.values() if r.worker_type == kind.name and r.curve is not None]
+        if not curves:
+            return None
+        # A median over workers, coefficient by coefficient: one worker on a noisy core does not speak for all.
+        return ServiceCurve(
+            a_s=statistics.median(curve.a_s for curve in curves),
+            b_s=statistics.median(curve.b_s for curve in curves),
+            max_batch=int(statistics.median_low(curve.max_batch for curve in curves)),
+        )
+
+
+def _backlog(sample: ArrivalSample) -> dict[int, int]:
+    """Records without a committed result; a partition that never committed counts from offset 0."""
+    return {p: max(0, end - (sample.committed.get(p) or 0)) for p, end in sorted(sample.end_offsets.items())}

@@ -1,0 +1,1 @@
+"""What does the work: consume requests, batch them, run the model, deliver each result once."""

@@ -1,0 +1,184 @@
+"""What is asked of a cluster about topics and groups, in our types. Safe to call from several threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
+
+import kafka.errors as kafka_errors
+from kafka import KafkaAdminClient, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove, OffsetSpec
+
+from streams.errors import TopicMissing
+from streams.kafka.translate import connect, translate, translated
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from streams.kafka.settings import KafkaSettings
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """A topic to be created."""
+
+    partitions: int
+    replication_factor: int
+    #: Kafka's own names and values, e.g. `{"retention.ms": "86400000"}`.
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+class Admin:
+    """One connection for administration.
+
+    Args:
+        settings: where to connect.
+        client_id: shown in the broker's logs.
+
+    Raises:
+        KafkaFailure: or one of its kinds, here and in each method.
+    """
+
+    def __init__(self, settings: KafkaSettings, client_id: str) -> None:
+        self._client: KafkaAdminClient = connect(
+            KafkaAdminClient, settings, "connect for administration", {}, client_id=client_id
+        )
+        self._known_for_s = settings.metadata_max_age_ms / 1000
+        self._lock = threading.Lock()
+        #: Partition count by topic, and when it was read: a tick should cost the offsets' request and no more.
+        self._counts: dict[str, tuple[int, float]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection. May be called twice."""
+        self._client.close()
+
+    def create_topics(self, specs: Mapping[str, TopicSpec]) -> frozenset[str]:
+        """Create what does not exist yet, and wait until all of it can be written to.
+
+        Returns:
+            The names that were created now; the others existed, and are left as they are.
+        """
+        if not specs:
+            return frozenset()
+        asked = {
+            name: {
+                "num_partitions": spec.partitions,
+                "replication_factor": spec.replication_factor,
+                "configs": dict(spec.config),
+            }
+            for name, spec in specs.items()
+        }
+        with translated(f"create the topics {', '.join(specs)}"):
+            answer = self._client.create_topics(asked, raise_errors=False)
+            created = set()
+            for topic in answer["topics"]:
+                error = kafka_errors.for_code(topic["error_code"])
+                if error is kafka_errors.NoError:
+                    created.add(topic["name"])
+                elif error is not kafka_errors.TopicAlreadyExistsError:
+                    raise translate(
+                        error(topic.get("error_message") or error.description), f"create the topic {topic['name']}"
+                    )
+            self._client.wait_for_topics(list(specs))
+        return frozenset(created)
+
+    def delete_topics(self, topics: Iterable[str]) -> None:
+        """Delete topics; what does not exist is passed over."""
+        with translated("delete topics"):
+            self._client.delete_topics(list(topics), raise_errors=False)
+
+    def partitions(self, topic: str) -> int | None:
+        """How many partitions a topic has; `None` = it does not exist."""
+        with translated(f"describe the topic {topic}"):
+            described = self._client.describe_topics([topic])
+        for entry in described:
+            if entry["name"] == topic and entry["error_code"] == 0:
+                return len(entry["partitions"])
+        codes = {entry["error_code"] for entry in described if entry["name"] == topic}
+        for code in codes - {kafka_errors.UnknownTopicOrPartitionError.errno}:
+            raise translate(kafka_errors.for_code(code)(topic), f"describe the topic {topic}")
+        return None
+
+    def config(self, topic: str) -> dict[str, str]:
+        """The settings of a topic that are not the broker's defaults, by Kafka's names."""
+        with translated(f"read the settings of {topic}"):
+            described = self._client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+        entries = described.get("topic", {}).get(topic, {})
+        return {name: str(entry["value"]) for name, entry in entries.items()}
+
+    def end_offsets(self, topic: str) -> dict[int, int]:
+        """The next offset to be written, by partition. One request a broker, whatever is in the topic."""
+        return self._offsets(topic, OffsetSpec.LATEST)
+
+    def start_offsets(self, topic: str) -> dict[int, int]:
+        """The first offset still kept, by partition."""
+        return self._offsets(topic, OffsetSpec.EARLIEST)
+
+    def committed(self, group: str, topic: str) -> dict[int, int | None]:
+        """The next offset to be answered, by partition; `None` = the group has never committed there."""
+        count = self._count(topic)
+        with translated(f"read the offsets of the group {group}"):
+            try:
+                offsets = self._client.list_group_offsets({group: None})[group]
+            except kafka_errors.GroupIdNotFoundError:
+                offsets = {}
+        found: dict[int, int | None] = dict.fromkeys(range(count))
+        for place, entry in offsets.items():
+            if place.topic == topic and entry.offset >= 0:
+                found[place.partition] = entry.offset
+        return found
+
+    def remove_static_members(self, group: str, instance_ids: Iterable[str]) -> frozenset[str]:
+        """Make slots that will not come back leave the group now, instead of after their session time-out.
+
+        Returns:
+            The instance ids that were members and left.
+        """
+        asked = list(instance_ids)
+        if not asked:
+            return frozenset()
+        action = f"remove {', '.join(asked)} from the group {group}"
+        left = set()
+        with translated(action):
+            for instance_id in asked:
+                # One by one: a batch's answer is keyed by member ids, which the broker fills in as it likes.
+                member = MemberToRemove(group_instance_id=instance_id, reason="scaled in")
+                try:
+                    results = self._client.remove_group_members(group, [member])
+                except (kafka_errors.UnknownMemberIdError, kafka_errors.GroupIdNotFoundError):
+                    continue
+                for error in results.values():
+                    if error is kafka_errors.NoError:
+                        left.add(instance_id)
+                    elif error is not kafka_errors.UnknownMemberIdError:
+                        raise translate(error(instance_id), action)
+        return frozenset(left)
+
+    def _offsets(self, topic: str, spec: OffsetSpec) -> dict[int, int]:
+        count = self._count(topic)
+        places = {TopicPartition(topic, number): spec for number in range(count)}
+        with translated(f"read the offsets of {topic}"):
+            found = self._client.list_partition_offsets(places)
+        return {place.partition: entry.offset for place, entry in found.items()}
+
+    def _count(self, topic: str) -> int:
+        now = time.monotonic()
+        with self._lock:
+            count, read_at = self._counts.get(topic, (0, float("-inf")))
+        if now - read_at < self._known_for_s:
+            return count
+        fresh = self.partitions(topic)
+        if fresh is None:
+            msg = f"cannot read {topic}: it does not exist; create the pipeline's topics first, or check the name"
+            raise TopicMissing(msg)
+        with self._lock:
+            self._counts[topic] = (fresh, now)
+        return fresh

@@ -1,0 +1,92 @@
+"""A plain consumer: for results, telemetry and tools. Workers have their own (`streams.kafka.group_consumer`)."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Literal
+
+from kafka import KafkaConsumer, TopicPartition
+
+from streams.errors import BrokerUnavailable, TopicMissing
+from streams.kafka.translate import connect, translated
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from streams.kafka.settings import KafkaSettings
+
+
+def new_reader(
+    settings: KafkaSettings,
+    topics: Collection[str],
+    *,
+    group: str | None = None,
+    isolation: Literal["read_committed", "read_uncommitted"] = "read_committed",
+    from_: Literal["earliest", "latest"] = "latest",
+    client_id: str = "penstock-reader",
+    **overrides: Any,
+) -> KafkaConsumer:
+    """A consumer of whole topics.
+
+    Without a group it owns every partition there is now, and its positions are resolved when this returns: what is
+    written afterwards will be read. With a group it shares the partitions with the other members and begins where the
+    group had committed; offsets are committed by the caller, never behind its back.
+
+    Args:
+        settings: where to connect.
+        topics: the topics to read; each must exist.
+        group: the consumer group, if any.
+        isolation: `read_committed` hides what a transaction has not committed.
+        from_: where to begin where there is no committed offset.
+        client_id: shown in the broker's logs.
+        overrides: kafka-python settings of this consumer.
+
+    Raises:
+        TopicMissing: one of the topics does not exist.
+        KafkaFailure: or one of its kinds.
+    """
+    configs = {
+        "isolation_level": isolation,
+        "auto_offset_reset": from_,
+        "enable_auto_commit": False,
+        "allow_auto_create_topics": False,
+        **overrides,
+    }
+    names = ", ".join(topics)
+    consumer: KafkaConsumer = connect(
+        KafkaConsumer, settings, f"connect a reader of {names}", configs, client_id=client_id, group_id=group
+    )
+    try:
+        with translated(f"read {names}"):
+            places = [place for topic in topics for place in _places(consumer, topic)]
+            if group is not None:
+                consumer.subscribe(list(topics))
+                return consumer
+            consumer.assign(places)
+            (consumer.seek_to_end if from_ == "latest" else consumer.seek_to_beginning)(*places)
+            _resolve(consumer, places, settings)
+    except BaseException:
+        consumer.close(autocommit=False)
+        raise
+    return consumer
+
+
+def _places(consumer: KafkaConsumer, topic: str) -> list[TopicPartition]:
+    numbers = consumer.partitions_for_topic(topic)
+    if not numbers:
+        msg = f"cannot read {topic}: it does not exist; create the pipeline's topics first, or check the name"
+        raise TopicMissing(msg)
+    return [TopicPartition(topic, number) for number in sorted(numbers)]
+
+
+def _resolve(consumer: KafkaConsumer, places: list[TopicPartition], settings: KafkaSettings) -> None:
+    """Turn "from the end" into offsets now: a lazy consumer would resolve it at its first poll, after our writes."""
+    deadline = time.monotonic() + settings.request_timeout_ms / 1000
+    for place in places:
+        left_ms = max(1.0, (deadline - time.monotonic()) * 1000)
+        if consumer.position(place, timeout_ms=left_ms) is None:
+            msg = (
+                f"cannot read {place.topic}: partition {place.partition} gave no offset within "
+                f"{settings.request_timeout_ms} ms; check that its leader is up"
+            )
+            raise BrokerUnavailable(msg)

@@ -1,0 +1,79 @@
+"""How to reach Kafka: one value, shared by all clients of this package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping  # noqa: TC003 - settings are composed at run time from these annotations
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSettings:
+    """Where the brokers are and how patient clients are with them.
+
+    Raises:
+        ValueError: a field is out of range; the message names it, its value and what is allowed.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    #: `host:port` of one or more brokers, as a tuple or separated by commas. Loopback: the embedded broker's default.
+    bootstrap_servers: tuple[str, ...] | str = "127.0.0.1:9092"
+    #: Raw kafka-python settings passed through to each client that knows them, e.g. `security_protocol`,
+    #: `sasl_mechanism`, `ssl_cafile`. They win over ours. Never shown: there may be a password among them.
+    client: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    #: Age in milliseconds after which clients ask for new partitions and leaders; the library's 5 minutes would leave
+    #: new partitions unread for as long.
+    metadata_max_age_ms: int = 5_000
+    #: How long the first connection may take, in milliseconds: long enough for a broker that restarts (measured: 1 to
+    #: 4 s), short enough for a person who waits for an error.
+    bootstrap_timeout_ms: int = 10_000
+    #: How long one request may take, in milliseconds; the library's default.
+    request_timeout_ms: int = 30_000
+    #: Longest pause between two tries to reconnect, in milliseconds; the library's 30 s would keep clients away long
+    #: after a broker is back.
+    reconnect_backoff_max_ms: int = 1_000
+    #: Largest record this side may write, in bytes; above the broker's default of 1 MiB, so that the topic decides.
+    max_request_bytes: int = 16 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        if not self.servers:
+            msg = (
+                f"kafka.bootstrap_servers={self.bootstrap_servers!r}: names no broker; "
+                "give host:port, e.g. 127.0.0.1:9092, or several separated by commas"
+            )
+            raise ValueError(msg)
+        for server in self.servers:
+            host, separator, port = server.rpartition(":")
+            if not separator or not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+                msg = f"kafka.bootstrap_servers={server!r}: must be host:port with a port from 1 to 65535"
+                raise ValueError(msg)
+        for name, least in (
+            ("metadata_max_age_ms", 100),
+            ("bootstrap_timeout_ms", 100),
+            ("request_timeout_ms", 1_000),
+            ("reconnect_backoff_max_ms", 50),
+            ("max_request_bytes", 1_024),
+        ):
+            value = getattr(self, name)
+            if value < least:
+                msg = f"kafka.{name}={value}: must be at least {least}"
+                raise ValueError(msg)
+
+    @property
+    def servers(self) -> list[str]:
+        """The brokers to start from, one `host:port` each."""
+        given = self.bootstrap_servers
+        parts = given.split(",") if isinstance(given, str) else given
+        return [part.strip() for part in parts if part.strip()]
+
+    def common(self) -> dict[str, Any]:
+        """The settings that every kafka-python client gets, the user's own last."""
+        return {
+            "bootstrap_servers": self.servers,
+            "metadata_max_age_ms": self.metadata_max_age_ms,
+            "bootstrap_timeout_ms": self.bootstrap_timeout_ms,
+            "request_timeout_ms": self.request_timeout_ms,
+            "reconnect_backoff_max_ms": self.reconnect_backoff_max_ms,
+            **self.client,
+        }

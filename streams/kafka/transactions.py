@@ -1,0 +1,161 @@
+"""Exactly-once delivery: records and consumed offsets in one Kafka transaction, or not at all.
+
+A transactional producer belongs to one thread. What may go wrong is sorted into three: the group moved on (abort, look
+who owns what, try again), the outcome is not known (build the producer anew: that decides it, then ask the group how
+far it got), another member took our name (stop).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from kafka import KafkaProducer, TopicPartition
+from kafka import errors as kafka_errors
+from kafka.structs import OffsetAndMetadata
+
+from streams.errors import Fenced, GenerationChanged, OutcomeUnknown, RecordTooLarge
+from streams.kafka.translate import translated
+
+if TYPE_CHECKING:
+    from streams.kafka.settings import KafkaSettings
+    from streams.records import Outgoing
+
+log = logging.getLogger(__name__)
+
+#: Milliseconds between tries while the coordinator writes the last transaction's markers. kafka-python's default of
+#: 100 makes the next transaction wait 100 ms (measured p99 220 ms against 26 ms).
+RETRY_BACKOFF_MS = 5
+
+#: The group no longer takes commits under the generation we named; the records may still be ours under the next one.
+_GENERATION_ERRORS = (
+    kafka_errors.CommitFailedError,
+    kafka_errors.IllegalGenerationError,
+    kafka_errors.RebalanceInProgressError,
+    kafka_errors.UnknownMemberIdError,
+)
+
+
+class TransactionalProducer:
+    """Sends records and consumed offsets atomically.
+
+    Args:
+        settings: where the brokers are.
+        transactional_id: stable name; a new producer of the same name ends the transactions of its predecessor.
+        timeout_ms: after which Kafka aborts a transaction nobody ends.
+        max_request_bytes: largest record, in bytes.
+
+    Raises:
+        streams.errors.BrokerUnavailable, streams.errors.AuthenticationFailed: at construction.
+
+    """
+
+    def __init__(
+        self, settings: KafkaSettings, *, transactional_id: str, timeout_ms: int, max_request_bytes: int
+    ) -> None:
+        self._settings = settings
+        self._transactional_id = transactional_id
+        self._timeout_ms = timeout_ms
+        self._max_request_bytes = max_request_bytes
+        self._producer = self._new_producer()
+
+    def _new_producer(self) -> Any:
+        with translated("start the transactional producer", self._settings):
+            producer = KafkaProducer(
+                **self._settings.common(),
+                client_id=f"{self._transactional_id}-results",
+                transactional_id=self._transactional_id,
+                transaction_timeout_ms=self._timeout_ms,
+                acks="all",
+                linger_ms=0,
+                retry_backoff_ms=RETRY_BACKOFF_MS,
+                max_request_size=self._max_request_bytes,
+            )
+            producer.init_transactions()
+        return producer
+
+    def send(self, records: Iterable[Outgoing], *, topic: str, group: Any, offsets: Mapping[int, int]) -> None:
+        """Write `records` and commit next `offsets` (by partition of `topic`) for `group`, atomically.
+
+        Args:
+            records: what to write; may be empty.
+            topic: consumed topic.
+            group: `GroupConsumer.metadata()` of a moment at which every partition in `offsets` was owned.
+            offsets: next offset to consume, by partition.
+
+        Raises:
+            streams.errors.GenerationChanged: nothing was written; try again under fresh metadata.
+            streams.errors.OutcomeUnknown: call `recover`, then ask the group how far it got.
+            streams.errors.Fenced: another member has this slot's name.
+            streams.errors.RecordTooLarge: nothing was written; `.index` says which record.
+
+        """
+        producer = self._producer
+        try:
+            producer.begin_transaction()
+            for index, record in enumerate(records):
+                try:
+                    producer.send(
+                        record.topic,
+                        value=record.value,
+                        key=record.key,
+                        headers=record.headers,
+                        partition=record.partition,
+                        timestamp_ms=record.timestamp_ms,
+                    )
+                except kafka_errors.MessageSizeTooLargeError as error:
+                    self._abort()
+                    raise RecordTooLarge(
+                        f"a record of {len(record.value or b'')} bytes for {record.topic} is over the limit of "
+                        f"{self._max_request_bytes} bytes; raise the limit or answer with less",
+                        index=index,
+                    ) from error
+            producer.send_offsets_to_transaction(
+                {TopicPartition(topic, p): OffsetAndMetadata(offset, "", -1) for p, offset in offsets.items()}, group
+            )
+            producer.commit_transaction()
+        except _GENERATION_ERRORS as error:
+            self._abort()
+            raise GenerationChanged(
+                f"the group moved on while a transaction was open ({type(error).__name__}); it was aborted and nothing "
+                "of it is visible"
+            ) from error
+        except kafka_errors.FencedInstanceIdError as error:
+            raise Fenced(
+                f"another live member uses the name {self._transactional_id!r}; stop one of the two, or give each "
+                "worker its own slot"
+            ) from error
+        except (kafka_errors.KafkaError, AssertionError) as error:
+            raise OutcomeUnknown(
+                f"a transaction of {self._transactional_id!r} ended in {type(error).__name__}: {error}"
+            ) from error
+
+    def _abort(self) -> None:
+        try:
+            self._producer.abort_transaction()
+        except kafka_errors.KafkaError as error:
+            raise OutcomeUnknown(f"aborting a transaction failed: {type(error).__name__}: {error}") from error
+
+    def recover(self) -> None:
+        """Replace the producer. When this returns, the last transaction is decided: committed whole or gone whole.
+
+        Raises:
+            streams.errors.BrokerUnavailable: try again later.
+
+        """
+        self.discard()
+        self._producer = self._new_producer()
+        log.warning("transactions.recovered", extra={"transactional_id": self._transactional_id})
+
+    def discard(self) -> None:
+        """Close without ending an open transaction: Kafka aborts it by time-out or at the next start of this name."""
+        try:
+            self._producer.close(timeout=0)
+        except (kafka_errors.KafkaError, AssertionError) as error:
+            log.info("transactions.discard_failed", extra={"error": type(error).__name__})
+
+    def close(self) -> None:
+        """Close; every `send` that returned is committed."""
+        with translated("close the transactional producer", self._settings):
+            self._producer.close(timeout=2)
