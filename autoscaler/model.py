@@ -8,17 +8,20 @@ decided again. Times are Unix seconds (`*_at_s`) or durations in seconds (`*_s`)
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping  # noqa: TC003 - telemetry builds its codec from these annotations at run time
 from dataclasses import dataclass, field
+from typing import ClassVar, TYPE_CHECKING
 
-#: Upper bounds of the latency histogram's buckets, in seconds: a factor of 10^(1/8) (1.33) apart from 1 ms to 100 s, so a
-#: quantile read from it is at most a third above the truth. The bucket after the last bound has no upper end.
+#: Upper bounds of the latency histogram's buckets, in seconds: a factor of 10^(1/8) (1.33) apart from 1 ms to 100 s, so
+#: a quantile read from it is at most a third above the truth. The bucket after the last bound has no upper end.
 LATENCY_BOUNDS_S: tuple[float, ...] = tuple(round(10 ** (-3 + i / 8), 6) for i in range(41))
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceCurve:
     """How long a batch takes: `a_s + b_s * rows` seconds, for 1 to `max_batch` rows."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     #: Seconds that a batch costs whatever its size.
     a_s: float
@@ -29,7 +32,7 @@ class ServiceCurve:
 
     def __post_init__(self) -> None:
         if self.a_s < 0 or self.b_s < 0 or self.a_s + self.b_s <= 0:
-            msg = f"service curve a_s={self.a_s}, b_s={self.b_s}: both must be >= 0 and one above 0; give measured seconds"
+            msg = f"service curve a_s={self.a_s}, b_s={self.b_s}: both must be >= 0, one above 0; give measured seconds"
             raise ValueError(msg)
         if self.max_batch < 1:
             msg = f"service curve max_batch={self.max_batch}: must be at least 1 row"
@@ -49,8 +52,12 @@ class ServiceCurve:
 class Objective:
     """At least `share` of the requests have a result within `within_s` seconds of entering the topic."""
 
-    within_s: float
-    share: float
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    #: Seconds.
+    within_s: float = 1.0
+    #: Share of the requests, above 0 and below 1.
+    share: float = 0.99
 
     def __post_init__(self) -> None:
         if self.within_s <= 0:
@@ -65,17 +72,36 @@ class Objective:
 class WorkerType:
     """What workers of a kind have in common."""
 
-    name: str
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    #: Part of the slots' names, e.g. `cpu` in `digits-cpu-0`.
+    name: str = "cpu"
     #: `cpu`, `gpu:N` or `emulated`.
-    device: str
-    #: What one worker costs, in the user's currency an hour.
-    price_per_hour: float
-    min_workers: int
-    max_workers: int
-    #: Assumed until workers report a fitted one.
-    curve: ServiceCurve
-    #: Actuation delay assumed until starts have been seen, in seconds.
-    boot_s: float
+    device: str = "cpu"
+    #: What one worker costs, in the user's currency an hour; 1 makes costs read as worker-hours.
+    price_per_hour: float = 1.0
+    #: Never fewer than this, so that the first request finds a worker.
+    min_workers: int = 1
+    #: Never more than this; the partitions of the requests topic bound it too.
+    max_workers: int = 8
+    #: Assumed until workers report a fitted one: a small CNN on one CPU core, with room to spare.
+    curve: ServiceCurve = ServiceCurve(0.005, 0.001, 64)
+    #: Actuation delay assumed until starts have been seen, in seconds: a process that imports TensorFlow.
+    boot_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not self.name or not all(c.islower() or c.isdigit() for c in self.name):
+            msg = f"worker_types.name={self.name!r}: must be lower-case letters and digits, e.g. cpu"
+            raise ValueError(msg)
+        if self.min_workers < 0 or self.max_workers < max(self.min_workers, 1):
+            msg = (
+                f"worker_types.min_workers={self.min_workers}, max_workers={self.max_workers}: must be 0 <= min <= max "
+                "and max at least 1"
+            )
+            raise ValueError(msg)
+        if self.price_per_hour < 0 or self.boot_s <= 0:
+            msg = f"worker_types.price_per_hour={self.price_per_hour}, boot_s={self.boot_s}: price >= 0, boot_s > 0"
+            raise ValueError(msg)
 
 
 # --- the input tape (topic penstock.telemetry) ---------------------------------------------------------------------
@@ -294,7 +320,8 @@ class Decision:
     fleet: Mapping[str, int]
     #: In words and numbers; one sentence.
     reason: str
-    #: What decided in the end: `plan`, `hysteresis`, `min`, `max`, `partitions`, `paused`, `control`, `no-data`, `starting`.
+    #: What decided in the end: `plan`, `hysteresis`, `min`, `max`, `partitions`, `paused`, `control`, `no-data`,
+    #: `starting`.
     bound: str
     plan: Plan | None
     forecast: Forecast | None

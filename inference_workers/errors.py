@@ -36,7 +36,7 @@ class SlotTaken(WorkerError):
     exit_code = 73
 
 
-class RejectedInput(Exception):  # noqa: N818 - a verdict on one record, not an error of the worker
+class RejectedInput(Exception):
     """The model cannot take this request: its tensors do not fit the signature, or computing them failed."""
 
     def __init__(self, code: str, message: str) -> None:

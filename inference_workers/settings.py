@@ -43,8 +43,8 @@ class WorkerSettings:
     session_timeout_ms: int = 10_000
     #: Milliseconds after which Kafka aborts the transaction of a dead worker; until then read-committed readers wait.
     transaction_timeout_ms: int = 10_000
-    #: Largest request accepted, in bytes.
-    max_record_bytes: int = 4 * 1024 * 1024
+    #: Largest request accepted, in bytes: as `topics.max_record_bytes`, 1 MiB.
+    max_record_bytes: int = 1024 * 1024
     #: Most rows in one request.
     max_request_rows: int = 4096
     #: Consecutive batches in which each record fails in the model before the worker stops: then the model is broken,

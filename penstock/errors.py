@@ -72,3 +72,21 @@ class AlreadyRunning(LocalServicesError):
 
 class ServiceFailed(LocalServicesError):
     """A service did not come up, or does not stop."""
+
+
+class InvalidSettings(PenstockError):
+    """The settings file or a `PENSTOCK_*` variable says something that cannot be."""
+
+    exit_code = 64
+
+
+class NotInstalled(PenstockError):
+    """A command needs an optional part that is not installed."""
+
+    exit_code = 69
+
+
+class KafkaUnusable(PenstockError):
+    """Kafka cannot be reached, or refuses what a command needs."""
+
+    exit_code = 69

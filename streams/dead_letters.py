@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from streams import headers as names
+from streams import topics
 from streams.record_types import Outgoing
 
 if TYPE_CHECKING:
@@ -21,7 +22,13 @@ _OURS = "dlq-"
 
 
 def dead_letter(
-    record: ConsumedRecord, topic: str, *, reason: enum.StrEnum | str, message: str, stage: str, attempts: int
+    record: ConsumedRecord,
+    *,
+    reason: enum.StrEnum | str,
+    message: str,
+    stage: str,
+    attempts: int,
+    topic: str | None = None,
 ) -> Outgoing:
     """The record to be written for a request that failed.
 
@@ -30,11 +37,11 @@ def dead_letter(
 
     Args:
         record: the request as consumed.
-        topic: the pipeline's topic of dead letters.
         reason: a stable code, e.g. a `ReasonCode`.
         message: what happened, in words; cut to `LONGEST_MESSAGE` bytes.
         stage: one of `STAGES`.
         attempts: how often the stage was tried.
+        topic: where to write it; `None` = the dead letters of the pipeline whose requests topic it came from.
 
     Raises:
         ValueError: `stage` is not one of `STAGES`, or `attempts` is below 1.
@@ -57,7 +64,7 @@ def dead_letter(
     if record.value is None:
         headers.append((names.DLQ_NULL_VALUE, b"1"))
     return Outgoing(
-        topic=topic,
+        topic=topic or topics.dead_letters(topics.pipeline_of(record.topic)),
         key=record.key,
         # Clients refuse to write a record that has neither key nor value; the header above tells the two apart.
         value=record.value if record.value is not None else b"",

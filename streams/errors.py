@@ -85,6 +85,10 @@ class ClientClosed(StreamsError):
     """The client was closed before the result came, or before the request was submitted."""
 
 
+class ClientBusy(StreamsError):
+    """As many requests as a client may have wait for results already."""
+
+
 class KafkaFailure(StreamsError):
     """Kafka refused or could not do what was asked.
 

@@ -48,6 +48,7 @@ _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 #: Results written there would be read as requests again, or as the autoscaler's input.
 _NO_REPLY = re.compile(r"__.*|penstock\..*|.*\.requests|.*\.dead-letters|\.{1,2}")
+_LONGEST_NUMBER = 18
 _DECIMAL = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
@@ -179,7 +180,7 @@ def header_length(value: bytes) -> int:
     Raises:
         MalformedRequest: `bad-content-length`.
     """
-    text = value.decode("latin-1")
-    if not _DECIMAL.fullmatch(text):
-        raise _bad(HEADER_LENGTH, text, "the number of JSON bytes, digits only", ReasonCode.BAD_CONTENT_LENGTH)
-    return int(text)
+    # `isdigit` of bytes is ASCII only, unlike that of text.
+    if not value.isdigit() or len(value) > _LONGEST_NUMBER:
+        raise _bad(HEADER_LENGTH, value, "the number of JSON bytes, digits only", ReasonCode.BAD_CONTENT_LENGTH)
+    return int(value)

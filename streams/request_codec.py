@@ -24,6 +24,8 @@ LONGEST_REMEMBERED_HEAD = 4096
 #: Different heads remembered, the least recently used dropped first: a pipeline sees a few shapes, not hundreds.
 HEADS_REMEMBERED = 256
 
+_BINARY_CONTENT = names.BINARY_CONTENT.encode()
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -69,9 +71,8 @@ def decode_request(value: bytes | None, headers: Headers | None = None, *, limit
         raise MalformedRequest(ReasonCode.RECORD_TOO_LARGE, message)
     start, encoding = header_start(value, headers)
     text = value[:start]
-    # A head with an id never comes again; remembering it would push out those that do. The same goes for JSON's data.
-    repeats = encoding is Encoding.BINARY and start <= LONGEST_REMEMBERED_HEAD and b'"id"' not in text
-    head = (_remembered if repeats else _parse)(text, limits.max_json_depth, limits.max_inputs)
+    parse = _remembered if encoding is Encoding.BINARY and comes_again(text) else _parse
+    head = parse(text, limits.max_json_depth, limits.max_inputs)
     if head.rows > limits.max_rows:
         message = (
             f"the inputs have {head.rows} rows, more than max_rows={limits.max_rows}; send them in several requests"
@@ -199,7 +200,7 @@ def with_head(
     head: bytes, raw: list[bytes | Array], named: list[tuple[str, bytes]]
 ) -> tuple[bytes, list[tuple[str, bytes]]]:
     """A binary value, and its headers after those given."""
-    kind = (names.CONTENT_TYPE, names.BINARY_CONTENT.encode())
+    kind = (names.CONTENT_TYPE, _BINARY_CONTENT)
     value = b"".join((head, *raw))  # type: ignore[arg-type] # arrays are buffers, but NumPy's stubs do not say so
     return value, [*named, kind, (names.HEADER_LENGTH, b"%d" % len(head))]
 
@@ -212,6 +213,11 @@ def dumps(body: object) -> bytes:
 @functools.lru_cache(maxsize=HEADS_REMEMBERED)
 def _request_head(declared: Declared) -> bytes:
     return dumps({"inputs": declarations(declared)})
+
+
+def comes_again(head: bytes) -> bool:
+    """Whether the head of a binary record is worth remembering: one with an id would push out those that come again."""
+    return len(head) <= LONGEST_REMEMBERED_HEAD and b'"id"' not in head
 
 
 def header_start(value: bytes, headers: Headers | None) -> tuple[int, Encoding]:
@@ -228,6 +234,8 @@ def _encoding(headers: Headers | None) -> Encoding:
     value = names.header(headers, names.CONTENT_TYPE)
     if not value:
         return Encoding.JSON
+    if value == _BINARY_CONTENT:
+        return Encoding.BINARY
     media = value.decode("latin-1").partition(";")[0].strip().lower()
     if media not in (names.JSON_CONTENT, names.BINARY_CONTENT):
         message = f"content-type {media[:80]!r}: must be {names.JSON_CONTENT} or {names.BINARY_CONTENT}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from streams import headers as names
@@ -14,6 +16,7 @@ from streams.request_codec import (
     Declared,
     Head,
     check_id,
+    comes_again,
     declarations,
     dumps,
     header_start,
@@ -82,36 +85,70 @@ def result_id(headers: Headers | None) -> str | None:
     return names.text_header(headers, names.REQUEST_ID)
 
 
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """The JSON of a result, checked as far as it goes without the rest."""
+
+    id: str | None
+    error: str | None
+    model_name: str | None
+    model_version: str | None
+    #: What is wrong with the outputs, if there are none; only a result that says `ok` needs them.
+    outputs: Head | MalformedRequest
+
+
 def _decode(value: bytes, headers: Headers | None) -> InferResult:
-    start, _ = header_start(value, headers)
-    body = strict_json.loads(value[:start], max_depth=_MAX_DEPTH)
-    if not isinstance(body, dict):
-        raise MalformedResult("the result's JSON is no object; was it written by a worker of this pipeline?")
-    found = result_id(headers) or check_id(body.get("id"))
+    start, encoding = header_start(value, headers)
+    text = value[:start]
+    body = (_remembered if encoding is Encoding.BINARY and comes_again(text) else _parse)(text)
+    told = dict(headers or ())  # the last of two counts
+    found = _told(told, names.REQUEST_ID) or body.id
     if found is None:
         raise MalformedResult("the result says for which request it is neither in the header request-id nor in its id")
-    error = body.get("error")
+    status = _status(told, failed=body.error is not None)
     outputs: Tensors = {}
-    status = _status(headers, failed=error is not None)
     if status is Status.OK:
-        parts = parse_parts(body.get("outputs"), "outputs", max_parts=_MAX_OUTPUTS, may_be_empty=True)
-        head = Head(None, parts, 0, sum(part.size or 0 for part in parts))
-        outputs = take_tensors(head, value, start)
+        if isinstance(body.outputs, MalformedRequest):
+            raise MalformedRequest(body.outputs.code, body.outputs.message)
+        outputs = take_tensors(body.outputs, value, start)
     return InferResult(
         id=found,
         status=status,
         outputs=outputs,
-        error=None if status is Status.OK else str(error or status.value),
-        model_name=names.text_header(headers, names.MODEL_NAME) or _text(body.get("model_name")),
-        model_version=names.text_header(headers, names.MODEL_VERSION) or _text(body.get("model_version")),
+        error=None if status is Status.OK else body.error or status.value,
+        model_name=_told(told, names.MODEL_NAME) or body.model_name,
+        model_version=_told(told, names.MODEL_VERSION) or body.model_version,
         timings=Timings(
-            queue_ms=_number(headers, names.QUEUE_MS),
-            compute_ms=_number(headers, names.COMPUTE_MS),
-            batch_rows=_whole(headers, names.BATCH_ROWS),
+            queue_ms=_number(told, names.QUEUE_MS),
+            compute_ms=_number(told, names.COMPUTE_MS),
+            batch_rows=_whole(told, names.BATCH_ROWS),
         ),
-        source=names.text_header(headers, names.SOURCE),
-        traceparent=names.text_header(headers, names.TRACEPARENT),
+        source=_told(told, names.SOURCE),
+        traceparent=_told(told, names.TRACEPARENT),
     )
+
+
+def _parse(text: bytes) -> _Body:
+    body = strict_json.loads(text, max_depth=_MAX_DEPTH)
+    if not isinstance(body, dict):
+        raise MalformedResult("the result's JSON is no object; was it written by a worker of this pipeline?")
+    outputs: Head | MalformedRequest
+    try:
+        parts = parse_parts(body.get("outputs"), "outputs", max_parts=_MAX_OUTPUTS, may_be_empty=True)
+        outputs = Head(None, parts, 0, sum(part.size or 0 for part in parts))
+    except MalformedRequest as refusal:
+        outputs = refusal.with_traceback(None)
+    error = body.get("error")
+    return _Body(
+        id=check_id(body.get("id")),
+        error=None if error is None else str(error),
+        model_name=_text(body.get("model_name")),
+        model_version=_text(body.get("model_version")),
+        outputs=outputs,
+    )
+
+
+_remembered = functools.lru_cache(maxsize=256)(_parse)
 
 
 @functools.lru_cache(maxsize=256)
@@ -119,8 +156,11 @@ def _result_head(model_name: str, model_version: str, declared: Declared) -> byt
     return dumps({"model_name": model_name, "model_version": model_version, "outputs": declarations(declared)})
 
 
-def _status(headers: Headers | None, *, failed: bool) -> Status:
-    given = names.text_header(headers, names.STATUS)
+Told = Mapping[str, bytes | None]
+
+
+def _status(told: Told, *, failed: bool) -> Status:
+    given = _told(told, names.STATUS)
     if given is None:
         return Status.FAILED if failed else Status.OK
     try:
@@ -130,18 +170,26 @@ def _status(headers: Headers | None, *, failed: bool) -> Status:
         raise MalformedResult(msg) from None
 
 
+def _told(told: Told, name: str) -> str | None:
+    value = told.get(name)
+    try:
+        return value.decode() or None if value else None
+    except UnicodeDecodeError:
+        return None
+
+
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _number(headers: Headers | None, name: str) -> float | None:
+def _number(told: Told, name: str) -> float | None:
     try:
-        number = float(names.text_header(headers, name) or "nan")
+        number = float(told.get(name) or b"nan")
     except ValueError:
         return None
     return number if math.isfinite(number) else None
 
 
-def _whole(headers: Headers | None, name: str) -> int | None:
-    number = _number(headers, name)
+def _whole(told: Told, name: str) -> int | None:
+    number = _number(told, name)
     return None if number is None else int(number)

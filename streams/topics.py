@@ -58,6 +58,19 @@ def group(pipeline: str) -> str:
     return f"penstock.{pipeline}"
 
 
+def pipeline_of(requests_topic: str) -> str:
+    """The pipeline whose requests a topic holds: `requests` backwards.
+
+    Raises:
+        InvalidPipelineName: the topic is no pipeline's requests topic.
+    """
+    name, dot, kind = requests_topic.rpartition(".")
+    if not dot or kind != "requests":
+        msg = f"{requests_topic!r} is no requests topic: those are named <pipeline>.requests"
+        raise InvalidPipelineName(msg)
+    return validate_pipeline_name(name)
+
+
 @dataclass(frozen=True, slots=True)
 class TopicSettings:
     """How a pipeline's topics are created. Topics that exist are never changed.

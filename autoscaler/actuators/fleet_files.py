@@ -101,8 +101,8 @@ class FleetFiles:
 
     def declared(self) -> Declared | None:
         """What was last declared; `None` = nothing yet."""
-        content = _read(self._declared)
         try:
+            content = _read(self._declared)
             if content is None:
                 return None
             fleet = {str(kind): int(count) for kind, count in content["fleet"].items()}

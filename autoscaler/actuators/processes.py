@@ -1,7 +1,7 @@
 """The fleet as processes of this host: started, restarted with back-off, drained, adopted by a restarted autoscaler.
 
-All that must survive is in files (`fleet_files`), so two autoscalers on one host take the same steps under one lock, and
-it does not matter which of them takes the next. One state directory serves one host: workers elsewhere are not seen.
+All that must survive is in files (`fleet_files`), so two autoscalers on one host take the same steps under one lock,
+and it does not matter which of them takes the next. One state directory serves one host: it sees no workers elsewhere.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ class ProcessActuator:
             if before is not None and epoch < before.epoch:
                 raise StaleDecider(
                     f"epoch {epoch} of pipeline {self._pipeline!r} is older than {before.epoch}, which has declared "
-                    "already: another autoscaler has taken over, this one must stop deciding. If the telemetry topic was "
-                    f"made anew, remove {self._files.root / 'declared.json'}"
+                    "already: another autoscaler has taken over, this one must stop deciding. If the telemetry "
+                    f"topic was made anew, remove {self._files.root / 'declared.json'}"
                 )
             declared = Declared(dict(fleet), epoch)
             if declared != before:

@@ -1,8 +1,8 @@
 """Which slots to start, drain, kill and forget: a pure function of what is declared and what is there.
 
 A slot is a place for one worker, `<pipeline>-<type>-<number>`; its name is stable over restarts, because Kafka knows
-the worker by it. Of a type with n workers declared, the n lowest numbers that are not just draining are held; a slot that
-waits for its restart holds its number too, else a crash loop would wander through the numbers without any pause.
+the worker by it. Of a type with n workers declared, the n lowest numbers that are not just draining are held; a slot
+that waits for its restart holds its number too, else a crash loop would wander through the numbers without any pause.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One worker that serves batches: whenever it is free it takes what waits, at most `max_batch`, for `a + b * n` seconds.
+"""One worker that serves batches: when free it takes what waits, at most `max_batch`, for `a + b * n` seconds.
 
 Symbols: lambda = arrivals a second on this worker, B = max batch, s(n) = a + b n, mu = B / s(B) = capacity, rho =
 lambda / mu, D = index of dispersion of the arrivals (variance over mean of counts; 1 = Poisson).
@@ -14,7 +14,7 @@ stationary tail decays
   1970). Bursts of index D stretch it D times.
 
 The larger of the two queues is taken; beyond one batch it drains at mu. Compared with an exact simulation the 99th
-percentile is within -15 and +60 % for rho 0.05-0.97; it errs high at light load, where it does not decide.
+percentile is within -20 and +50 % for rho 0.05-0.97; it errs high at light load, where it does not decide.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def sojourn_quantile_s(arrivals_per_s: float, curve: ServiceCurve, q: float, dis
     capacity_per_s = curve.capacity_per_s
     if arrivals_per_s >= capacity_per_s:
         raise UnstableQueue(
-            f"arrivals_per_s={arrivals_per_s} >= capacity={capacity_per_s:.3f} of one worker: its queue grows for ever; "
+            f"arrivals_per_s={arrivals_per_s} >= capacity={capacity_per_s:.3f} of one worker: the queue only grows; "
             "give it fewer partitions"
         )
     spread = max(1.0, dispersion)
@@ -64,7 +64,7 @@ def sojourn_quantile_s(arrivals_per_s: float, curve: ServiceCurve, q: float, dis
 
 @functools.lru_cache(maxsize=256)
 def highest_rate(curve: ServiceCurve, objective: Objective, utilisation: float = 1.0, dispersion: float = 1.0) -> float:
-    """Most records a second that one worker can take so that the objective holds, at most `utilisation` of its capacity.
+    """Most records a second with which one worker meets the objective, at most `utilisation` of its capacity.
 
     Bisection over `sojourn_quantile_s`, which grows with the rate. 0 = not even an idle worker is fast enough.
     """

@@ -76,7 +76,7 @@ def wait_quantile_s(arrivals_per_s: float, services_per_s: float, servers: int, 
 
 
 def servers_for_wait(arrivals_per_s: float, services_per_s: float, within_s: float, q: float, most: int) -> int | None:
-    """Fewest pooled servers, at most `most`, whose wait is within `within_s` for a part `q`; `None` = more than `most`."""
+    """Fewest pooled servers whose wait is within `within_s` for a part `q`; `None` = more than `most`."""
     least = math.floor(arrivals_per_s / services_per_s) + 1
     for servers in range(least, most + 1):
         if wait_quantile_s(arrivals_per_s, services_per_s, servers, q) <= within_s:

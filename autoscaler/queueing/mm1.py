@@ -54,6 +54,6 @@ def _checked(arrivals_per_s: float, services_per_s: float) -> float:
         )
     if arrivals_per_s >= services_per_s:
         raise UnstableQueue(
-            f"arrivals_per_s={arrivals_per_s} >= services_per_s={services_per_s}: no steady state; add servers or lower the load"
+            f"arrivals_per_s={arrivals_per_s} >= services_per_s={services_per_s}: no steady state; add servers"
         )
     return arrivals_per_s

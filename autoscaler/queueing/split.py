@@ -12,7 +12,10 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+
+#: Least relief of the busiest worker, as a part of its share, that a larger fleet is worth.
+_RELIEF = 0.02
 
 
 def smoothed_shares(arrivals: Mapping[int, float], partitions: int) -> tuple[float, ...]:
@@ -61,22 +64,17 @@ def busiest_share(shares: Sequence[float], workers: int) -> float:
     loads = [0.0] * min(workers, partitions)
     for share in shares:
         heapq.heapreplace(loads, loads[0] + share)
-    return max(by_count, max(loads))
+    return max(by_count, *loads)
 
 
-def smallest_fleet(shares: Sequence[float], allowed_share: float, most: int | None = None) -> int | None:
-    """Fewest workers whose busiest has at most `allowed_share` of the load; `None` = not even one a partition is enough.
+def useful_counts(shares: Sequence[float]) -> Iterator[int]:
+    """Counts of workers that relieve the busiest by 2 % or more, ascending: 1-8, 10, 11, 13, 16, 22, 32, 64 of 64.
 
-    Args:
-        shares: Of each partition, largest first.
-        allowed_share: Highest rate of one worker over the rate in sum.
-        most: Highest count tried; the number of partitions when left out.
+    Between two of them a further worker costs its price and changes nothing. The grid does not depend on the load.
     """
-    ceiling = min(most or len(shares), len(shares))
-    if allowed_share <= 0:
-        return None
-    least = min(ceiling, max(1, math.ceil(1 / allowed_share - 1e-9)))
-    for workers in range(least, ceiling + 1):
-        if busiest_share(shares, workers) <= allowed_share + 1e-12:
-            return workers
-    return None
+    relieved = math.inf
+    for workers in range(1, len(shares) + 1):
+        share = busiest_share(shares, workers)
+        if share < relieved * (1 - _RELIEF):
+            relieved = share
+            yield workers

@@ -125,7 +125,7 @@ def smallest_fixed_fleet(
     if partition_of is None:
         partition_of = spread(times.size, partitions, seed)
     most = max(1, min(max_workers, partitions))
-    met = 1.0
+    tried, met = 1, 1.0
     for workers in range(1, most + 1):
         # More workers with as many partitions on the busiest are no better (see queueing.split); leave those out.
         if workers > 1 and math.ceil(partitions / workers) == math.ceil(partitions / (workers - 1)):
@@ -133,7 +133,7 @@ def smallest_fixed_fleet(
         found = latencies_s(
             times, partition_of, partitions=partitions, workers=workers, curve=curve, overhead_s=overhead_s
         )
-        met = attainment(found, objective)
+        tried, met = workers, attainment(found, objective)
         if met >= objective.share:
-            return workers, met
-    return most, met
+            break
+    return tried, met

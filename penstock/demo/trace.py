@@ -61,9 +61,11 @@ def replay(
     wanted = _time_scale(trace, begin, left_s, duration_s, mean_per_s) if time_scale is None else time_scale
     scale = min(wanted, left_s / duration_s)
     stop = begin + scale * duration_s
+    bins = slice(first, int(np.searchsorted(edges[:-1], stop, side="left")))
+    edges = edges[bins.start : bins.stop + 1]
     low, high = np.maximum(edges[:-1], begin), np.minimum(edges[1:], stop)
-    share = np.clip(high - low, 0.0, None) / trace.widths_s
-    expected = trace.counts * share
+    share = (high - low) / trace.widths_s[bins]
+    expected = trace.counts[bins] * share
     if expected.sum() <= 0:
         cause = f"{trace.name}: no requests in the {scale * duration_s:g} s after {start_s:g} s"
         raise TraceError(cause, "choose another start or a larger time scale")
@@ -71,19 +73,18 @@ def replay(
     kept = min(1.0, mean_per_s / mean, peak_per_s / peak)
     rng = np.random.default_rng(seed)
     # Thinning the counts before they are placed is the same law as placing all and thinning those, with less work.
-    drawn = rng.binomial(trace.counts, np.minimum(share * kept, 1.0))
-    high = np.maximum(low, high)
+    drawn = rng.binomial(trace.counts[bins], np.clip(share * kept, 0.0, 1.0))
     places = rng.uniform(np.repeat(low, drawn), np.repeat(high, drawn))
     times = np.clip(np.sort((places - begin) / scale), 0.0, np.nextafter(duration_s, 0.0))
     gaps = f"; recording gaps ({trace.gap_s:g} s in the file) cut out" if trace.gap_s else ""
-    thinned = "every request kept" if kept == 1 else f"{100 * kept:.3g} % of the requests kept (binomial thinning)"
+    thinned = "every request kept" if kept == 1 else f"{100 * kept:.4g} % of its requests kept (thinned)"
     return Arrivals(
         times_s=times,
         duration_s=duration_s,
         kind="trace",
         description=(
-            f"trace {trace.name}: {scale * duration_s:g} recorded seconds from {start_s:g} s on, {scale:.4g} of them in "
-            f"one second, {thinned}, uniform inside bins (seed {seed}){gaps}"
+            f"trace {trace.name}: {scale * duration_s:g} recorded seconds from {start_s:g} s on, {scale:.4g} of them "
+            f"in one second, {thinned}, uniform inside bins (seed {seed}){gaps}"
         ),
         facts={
             "trace": trace.name,
@@ -98,7 +99,7 @@ def replay(
 
 
 def _time_scale(trace: Trace, begin: float, left_s: float, duration_s: float, mean_per_s: float) -> float:
-    """Recorded seconds in one demo second: bins at most `BIN_IN_DEMO_S` wide, sparse traces at the wanted rate."""
+    """Recorded seconds in one demo second: narrow enough bins, and sparse traces at the wanted rate."""
     edges = trace.edges_s
     cumulative = np.concatenate(([0.0], np.cumsum(trace.counts)))
     target = float(np.interp(begin, edges, cumulative)) + mean_per_s * duration_s

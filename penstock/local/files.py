@@ -29,11 +29,25 @@ def disk_errors(action: str, directory: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        raise DiskFull(
-            f"no space left while {action} in {directory}",
-            "free some space (about 50 MB for the jars, 100 MB for data), or choose another disk: "
-            "PENSTOCK_CACHE for the jars, --directory for the data",
-        ) from error
+        raise _full(action, directory) from error
+
+
+def refuse_full_disk(output: str, directory: Path) -> None:
+    """Look for a full disk in what another program said.
+
+    Raises:
+        DiskFull: it said so.
+    """
+    if os.strerror(errno.ENOSPC) in output or os.strerror(errno.EDQUOT) in output:
+        raise _full("starting a service", directory)
+
+
+def _full(action: str, directory: Path) -> DiskFull:
+    return DiskFull(
+        f"no space left while {action} in {directory}",
+        "free some space (about 50 MB for the jars, 100 MB for data), or choose another disk: "
+        "PENSTOCK_CACHE for the jars, --directory for the data",
+    )
 
 
 def write_atomically(path: Path, content: str | bytes, *, mode: int = 0o644) -> None:

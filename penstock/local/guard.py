@@ -1,7 +1,7 @@
 """Ends a directory's services when the process that started them is gone, however it went.
 
-Run as `python -m penstock.local.guard DIRECTORY`. It waits for the end of its standard input, whose other end the
-starter holds, and for the loss of its parent: a process forked by the starter may keep that other end open.
+Run as `python -m penstock.local.guard DIRECTORY PARENT`. It waits for the end of its standard input, whose other end
+the starter holds, and for the loss of its parent: a process forked by the starter may keep that other end open.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def start(directory: Path) -> subprocess.Popen[bytes]:
     package_root = str(Path(__file__).parents[2])  # importable there too when we run from a checkout, not installed
     path = os.pathsep.join(filter(None, (package_root, os.environ.get("PYTHONPATH"))))
     return subprocess.Popen(
-        [sys.executable, "-m", "penstock.local.guard", str(directory)],
+        [sys.executable, "-m", "penstock.local.guard", str(directory), str(os.getpid())],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -35,7 +35,7 @@ def start(directory: Path) -> subprocess.Popen[bytes]:
 
 def main(arguments: list[str]) -> None:
     """Wait for the starter's end, then stop the services and delete their data."""
-    parent = os.getppid()
+    directory, parent = Path(arguments[0]), int(arguments[1])  # told, not asked: the parent may be gone by now
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     while os.getppid() == parent:
@@ -44,7 +44,6 @@ def main(arguments: list[str]) -> None:
             break
     from penstock.local import services  # noqa: PLC0415 - the guard idles as a bare interpreter
 
-    directory = Path(arguments[0])
     with contextlib.suppress(Exception):  # nobody is left to hear of it
         services.stop(directory)
     shutil.rmtree(directory / ".penstock", ignore_errors=True)

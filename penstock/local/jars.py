@@ -1,7 +1,7 @@
 """The jar cache: each file is either exactly what the lock says, or not there.
 
-A jar is fetched into a scratch folder on the same disk, checked, and then renamed into place, so that a download that was
-cut off can never pass for a whole one. A good file is never rewritten.
+A jar is fetched into a scratch folder on the same disk, checked, and then renamed into place, so that a download that
+was cut off can never pass for a whole one. A good file is never rewritten.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class Fetch(Protocol):
         LookupError: the repository answers, but has no such jar.
     """
 
-    def __call__(self, jar: Jar, scratch: Path, advance: Callable[[int], None]) -> Path: ...
+    def __call__(self, jar: Jar, scratch: Path, advance: Callable[[int], None]) -> Path:
+        """The path of the file; `advance` is told of bytes as they come."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +129,8 @@ class JarCache:
                     continue
                 raise NoNetwork(
                     f"{jar} could not be downloaded ({_innermost(error)})",
-                    "the first start needs the network once: check connection and proxy (HTTPS_PROXY), or copy the folder "
-                    f"{self.directory} from a machine that has it",
+                    "the first start needs the network once: check connection and proxy (HTTPS_PROXY), or copy the "
+                    f"folder {self.directory} from a machine that has it",
                 ) from error
             except LookupError as error:
                 raise JarUnavailable(
@@ -150,11 +152,11 @@ def _innermost(error: BaseException) -> str:
     """The root of a chain of connection errors, in few words: the outer ones repeat a long address."""
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__ or error
-    return type(error).__name__
+    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
 
 
 def fetch_with_jgo(jar: Jar, scratch: Path, advance: Callable[[int], None]) -> Path:
-    """Fetch just this file with jgo's Maven client, which knows its repository itself; no POM is read, no Java is needed.
+    """Fetch just this file with jgo's Maven client, which knows its repository itself; no POM is read, no Java needed.
 
     Raises:
         ConnectionError, LookupError: see `Fetch`.

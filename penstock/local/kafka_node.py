@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from penstock.errors import ServiceFailed
-from penstock.local.files import tail, write_atomically
+from penstock.local.files import refuse_full_disk, tail, write_atomically
 from penstock.local.kafka_properties import BrokerSpec, logging_properties, server_properties
 from penstock.local.paths import make_private
 from penstock.local.ports import HOST
@@ -74,6 +74,7 @@ class KafkaNode:
             check=False,
         )
         if done.returncode:
+            refuse_full_disk(done.stderr + done.stdout, self.spec.data)
             raise ServiceFailed(
                 f"Kafka could not prepare {self.spec.data}: {(done.stderr or done.stdout).strip()[-600:]}",
                 "read the message; if the folder holds data of something else, choose another --directory",
@@ -103,6 +104,7 @@ class KafkaNode:
         started_at_s = time.monotonic()
         while not self.ready():
             if not process.alive():
+                refuse_full_disk(self._log_end(), self.spec.data)
                 raise ServiceFailed(f"Kafka ended while starting{self._log_end()}", self._cure())
             if time.monotonic() - started_at_s > timeout_s:
                 raise ServiceFailed(f"Kafka does not serve after {timeout_s:g} s{self._log_end()}", self._cure())
@@ -121,7 +123,7 @@ class KafkaNode:
         return f"; its log ends with:\n{lines}\n" if lines else ""
 
     def _cure(self) -> str:
-        return f"see {self.spec.logs}; `penstock down` and deleting {self.spec.directory} start it afresh, without its topics"
+        return f"see {self.spec.logs}; deleting {self.spec.directory} starts it afresh, without its topics"
 
 
 def cluster_id_in(data: Path) -> str | None:

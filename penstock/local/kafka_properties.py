@@ -99,6 +99,10 @@ def server_properties(spec: BrokerSpec) -> str:
             "share.coordinator.state.topic.min.isr": in_sync,
             # A misspelt topic must fail, not appear.
             "auto.create.topics.enable": "false",
+            # After a kill, the controller waits out the dead broker's session before it takes the new one: 13 s in all
+            # with the default of 9 s.
+            "broker.session.timeout.ms": 3_000,
+            "broker.heartbeat.interval.ms": 500,
             # The first worker need not wait 3 s for others to join.
             "group.initial.rebalance.delay.ms": 0,
             "group.min.session.timeout.ms": 6_000,
@@ -138,7 +142,7 @@ def _render(settings: dict[str, object]) -> str:
 
 
 def _escape(value: str) -> str:
-    """A value in java.util.Properties' form: Latin-1 with `\\uXXXX` for the rest, backslashes doubled."""
+    r"""A value in java.util.Properties' form: ASCII with `\\uXXXX` for the rest, backslashes doubled."""
     out = []
     for character in value.replace("\\", "\\\\"):
         if character.isascii():

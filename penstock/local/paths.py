@@ -17,7 +17,7 @@ CACHE_VARIABLE = "PENSTOCK_CACHE"
 
 
 def cache_directory(environment: Mapping[str, str], home: Path) -> Path:
-    """The per-user cache that all runs share: `$PENSTOCK_CACHE`, else `$XDG_CACHE_HOME/penstock`, else `~/.cache/penstock`."""
+    """The per-user cache of all runs: `$PENSTOCK_CACHE`, else `$XDG_CACHE_HOME/penstock`, else `~/.cache/penstock`."""
     if own := environment.get(CACHE_VARIABLE):
         return type(home)(own).expanduser().absolute()
     xdg = environment.get("XDG_CACHE_HOME", "")

@@ -1,7 +1,7 @@
 """Asking a broker whether it serves, in 30 bytes of Kafka's protocol.
 
-A whole client would take seconds to learn what one request tells in a millisecond. `DescribeCluster` (API 60, version 0)
-names the cluster and its brokers; a broker that is still starting is fenced and not among them. Layout:
+A whole client would take seconds to learn what one request tells in a millisecond. `DescribeCluster` (API 60, version
+0) names the cluster and its brokers; a broker that is still starting is fenced and not among them. Layout:
 https://kafka.apache.org/protocol#The_Messages_DescribeCluster
 """
 
@@ -32,7 +32,7 @@ class Cluster:
 
 def describe_cluster(host: str, port: int, *, timeout_s: float = 2.0) -> Cluster | None:
     """The cluster behind a port, or None when no broker answers there (yet)."""
-    # Header version 2: API, version, correlation, no client id, no tags. Body: no authorised operations wanted, no tags.
+    # Header version 2: API, version, correlation, no client id, no tags. Body: no authorised operations, no tags.
     request = struct.pack(">hhihbbb", _DESCRIBE_CLUSTER, 0, _CORRELATION, -1, 0, 0, 0)
     try:
         with socket.create_connection((host, port), timeout_s) as connection:

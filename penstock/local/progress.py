@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -59,9 +59,10 @@ class Bar:
 
     def end(self) -> None:
         """Leave the finished bar where it is."""
-        self._bar.stop()
+        if self._bar.live.is_started:  # else it would still leave an empty line
+            self._bar.stop()
 
-    def __enter__(self) -> Bar:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

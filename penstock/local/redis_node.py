@@ -7,12 +7,12 @@ import logging
 import os
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from penstock.errors import PartMissing, ServiceFailed
-from penstock.local.files import tail, write_atomically
+from penstock.local.files import refuse_full_disk, tail, write_atomically
 from penstock.local.paths import make_private
 from penstock.local.ports import HOST
 from penstock.local.process import ProcessRef, find, spawn
@@ -78,13 +78,18 @@ class RedisNode:
 
     directory: Path
     port: int
-    password: str
+    password: str = field(repr=False)
     executable: str
 
     @property
     def url(self) -> str:
         """Where it serves, password included."""
         return f"redis://{USER}:{self.password}@{HOST}:{self.port}/0"
+
+    @property
+    def redacted_url(self) -> str:
+        """Where it serves, for people and logs."""
+        return f"redis://{USER}:***@{HOST}:{self.port}/0"
 
     @property
     def config_path(self) -> Path:
@@ -101,7 +106,8 @@ class RedisNode:
         write_atomically(self.config_path, self._config(), mode=0o600)
         # Only the digest is written here; the one readable copy of the password is in `redis-url`.
         digest = hashlib.sha256(self.password.encode()).hexdigest()
-        users = f"user default off\nuser {USER} on #{digest} ~* &* +@all -@dangerous +keys +info +client +config|get +flushdb\n"
+        rights = "~* &* +@all -@dangerous +keys +info +client +config|get +flushdb"
+        users = f"user default off\nuser {USER} on #{digest} {rights}\n"
         write_atomically(self.directory / "users.acl", users, mode=0o600)
 
     def start(self) -> ProcessRef:
@@ -138,6 +144,7 @@ class RedisNode:
             if ended or time.monotonic() - started_at_s > timeout_s:
                 happened = "ended while starting" if ended else f"does not serve after {timeout_s:g} s"
                 log_end = tail(self.directory / "server.log") or tail(self.directory / "process.log")
+                refuse_full_disk(log_end, self.directory)
                 raise ServiceFailed(
                     f"Redis (Valkey) {happened}; its log ends with:\n{log_end}\n",
                     f"see {self.directory}; deleting it starts it afresh, without its data",

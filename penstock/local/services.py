@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
-from penstock.errors import AlreadyRunning
+from penstock.errors import AlreadyRunning, DirectoryUnusable
 from penstock.local import guard, kafka_node, ports, process, redis_node, state
-from penstock.local.files import disk_errors
+from penstock.local.files import disk_errors, write_atomically
 from penstock.local.jar_lock import pinned
 from penstock.local.jars import JarCache, fetch_with_jgo
 from penstock.local.java import Java, java_executable
@@ -76,6 +76,7 @@ class LocalServices:
         directory: whose they are, absolute.
         bootstrap: Kafka's address, `host:port`.
         redis_url: the Redis URL with its password: a secret.
+        redacted_redis_url: the same without its password, for people and logs.
         redis_url_file: the file that holds `redis_url`, for its owner alone.
         java: the Java runtime with Kafka's jars, for Kafka's own console tools.
     """
@@ -86,6 +87,7 @@ class LocalServices:
         self.directory = layout.directory
         self.bootstrap = f"{ports.HOST}:{note.kafka_port}"
         self.redis_url = redis.url
+        self.redacted_redis_url = redis.redacted_url
         self.redis_url_file = layout.redis_url
         self.java = java
         self._guard = watcher
@@ -114,16 +116,21 @@ class LocalServices:
         """
         layout = Layout.of(directory)
         java = java_with_kafka(progress)
-        with disk_errors("starting Kafka and Redis", layout.root):
-            make_private(layout.root)
-            with exclusive(layout.lock, timeout_s=_LOCK_TIMEOUT_S, what=_BUSY):
-                if ephemeral and layout.state.exists():
-                    raise AlreadyRunning(
-                        f"{layout.root} holds services that are meant to stay, and ephemeral ones would delete them",
-                        "start ephemeral services in an empty directory",
-                    )
-                note, redis = Starter(layout, java, kafka_port, redis_port).run()
-                watcher = guard.start(layout.directory) if ephemeral else None
+        watcher = None
+        try:
+            with disk_errors("starting Kafka and Redis", layout.root):
+                make_private(layout.root)
+                if not (ignore := layout.root / ".gitignore").exists():
+                    write_atomically(ignore, "*\n")  # data and secrets do not belong into anybody's repository
+                with exclusive(layout.lock, timeout_s=_LOCK_TIMEOUT_S, what=_BUSY):
+                    if ephemeral:
+                        _refuse_to_delete(layout)
+                        watcher = guard.start(layout.directory)
+                    note, redis = Starter(layout, java, kafka_port, redis_port).run()
+        except BaseException:
+            if watcher:  # not under the lock, which the guard needs
+                watcher.communicate()
+            raise
         return cls(layout, note, redis, java, watcher)
 
     def stop(self) -> None:
@@ -142,6 +149,14 @@ class LocalServices:
         self.stop()
 
 
+def _refuse_to_delete(layout: Layout) -> None:
+    if layout.state.exists() or layout.kafka.exists():
+        raise AlreadyRunning(
+            f"{layout.root} holds services that are meant to stay, and ephemeral ones would delete them",
+            "start ephemeral services in an empty directory",
+        )
+
+
 def java_with_kafka(progress: Progress | None = None) -> Java:
     """The Java runtime with Kafka's jars, fetched when this user has none yet.
 
@@ -149,8 +164,13 @@ def java_with_kafka(progress: Progress | None = None) -> Java:
         LocalServicesError: see `JarCache.ensure` and `java_executable`.
     """
     executable = java_executable()
-    cache = JarCache(cache_directory(os.environ, Path.home()) / "jars", fetch_with_jgo)
-    return Java(executable, cache.ensure(pinned(), progress))
+    directory = cache_directory(os.environ, Path.home()) / "jars"
+    if os.pathsep in str(directory):
+        raise DirectoryUnusable(
+            f"the jar cache {directory} contains {os.pathsep!r}, which separates the entries of a Java class path",
+            "set PENSTOCK_CACHE to a directory without it",
+        )
+    return Java(executable, JarCache(directory, fetch_with_jgo).ensure(pinned(), progress))
 
 
 def stop(directory: Path) -> bool:

@@ -14,8 +14,6 @@ from penstock.local.kafka_properties import BrokerSpec, Voter
 from penstock.local.redis_node import RedisNode
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from penstock.local.java import Java
     from penstock.local.paths import Layout
     from penstock.local.process import ProcessRef
@@ -32,9 +30,13 @@ _NODE_ID = 1
 class Node(Protocol):
     """What both services have in common."""
 
-    def ready(self) -> bool: ...
+    def ready(self) -> bool:
+        """Whether it serves."""
+        ...
 
-    def find_leftover(self) -> ProcessRef | None: ...
+    def find_leftover(self) -> ProcessRef | None:
+        """A process of it that nobody noted."""
+        ...
 
 
 def kafka_of(layout: Layout, note: State, java: Java) -> KafkaNode:
@@ -94,7 +96,7 @@ class Starter:
         raise AssertionError  # the loop returns or raises
 
     def _first_note(self) -> State:
-        """No note (or an unreadable one): the cluster id of data that is there already, else a new one; no ports yet."""
+        """No note, or an unreadable one: the cluster id of data that is there, else a new one; no ports yet."""
         cluster_id = kafka_node.cluster_id_in(self.layout.kafka / "data") or kafka_node.new_cluster_id()
         return state.State(cluster_id, kafka_port=0, controller_port=0, redis_port=0)
 
@@ -111,7 +113,7 @@ class Starter:
                 )
 
     def _with_ports(self, adopted: State) -> State:
-        """The ports of what runs stay; what is missing gets those asked for, else those of last time, else free ones."""
+        """The ports of what runs stay; what is missing gets those asked for, those of last time, or free ones."""
         kafka, controller, redis = adopted.kafka_port, adopted.controller_port, adopted.redis_port
         spoken_for = {port for port in (self.kafka_port, self.redis_port) if port}
         if not adopted.redis:
@@ -123,7 +125,7 @@ class Starter:
         return dataclasses.replace(adopted, kafka_port=kafka, controller_port=controller, redis_port=redis)
 
     def _start_missing(self, planned: State, password: str) -> State:
-        """Start both before waiting for either; the note is written before the waiting, so that a kill leaves a trace."""
+        """Start both, then wait for both; the note is written before the waiting, so that a kill leaves a trace."""
         kafka, redis = kafka_of(self.layout, planned, self.java), redis_of(self.layout, planned, password)
         started: list[ProcessRef] = []
         now = planned

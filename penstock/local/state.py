@@ -37,13 +37,13 @@ class State:
 
 
 def load(path: Path) -> State | None:
-    """The note, or None when there is none or it is unreadable (a note is only a hint: processes are checked anyway)."""
+    """The note, or None when there is none or it is unreadable: it is a hint only, processes are looked at anyway."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data.pop("version") != _VERSION:
             return None
-        processes = {name: _process(data.pop(name)) for name in ("kafka", "redis")}
-        return State(**data, **processes)
+        kafka, redis = _process(data.pop("kafka")), _process(data.pop("redis"))
+        return State(**data, kafka=kafka, redis=redis)
     except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError, AttributeError):
         return None
 

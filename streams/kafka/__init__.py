@@ -5,9 +5,10 @@ Others import from here; `group_consumer` and `transactions` hold what only work
 
 from __future__ import annotations
 
+from streams.kafka import guards
 from streams.kafka.admin import Admin, TopicSpec
-from streams.kafka.producer import new_producer
-from streams.kafka.reader import new_reader
+from streams.kafka.producer import close_producer, new_producer
+from streams.kafka.reader import commit_offsets, new_reader
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.translate import connect, translate, translated
 
@@ -15,9 +16,13 @@ __all__ = [
     "Admin",
     "KafkaSettings",
     "TopicSpec",
+    "close_producer",
+    "commit_offsets",
     "connect",
     "new_producer",
     "new_reader",
     "translate",
     "translated",
 ]
+
+guards.install()

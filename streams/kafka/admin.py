@@ -5,19 +5,27 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import kafka.errors as kafka_errors
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove, OffsetSpec
 
-from streams.errors import TopicMissing
+from streams.errors import KafkaFailure, TopicMissing
 from streams.kafka.translate import connect, translate, translated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+    from kafka.structs import OffsetAndMetadata
 
     from streams.kafka.settings import KafkaSettings
+
+
+Answer = TypeVar("Answer")
+
+#: Pause before a call is made again, in seconds.
+RETRY_PAUSE_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +41,23 @@ class TopicSpec:
 class Admin:
     """One connection for administration.
 
+    Each method tries again for a while where the cluster is only busy: electing a leader, or making its own topics at the
+    first use.
+
     Args:
         settings: where to connect.
         client_id: shown in the broker's logs.
+        retry_s: for how long, in seconds, from the first failure of a call on.
 
     Raises:
         KafkaFailure: or one of its kinds, here and in each method.
     """
 
-    def __init__(self, settings: KafkaSettings, client_id: str) -> None:
+    def __init__(self, settings: KafkaSettings, client_id: str, *, retry_s: float = 10.0) -> None:
         self._client: KafkaAdminClient = connect(
             KafkaAdminClient, settings, "connect for administration", {}, client_id=client_id
         )
+        self._retry_s = retry_s
         self._known_for_s = settings.metadata_max_age_ms / 1000
         self._lock = threading.Lock()
         #: Partition count by topic, and when it was read: a tick should cost the offsets' request and no more.
@@ -76,29 +89,29 @@ class Admin:
             }
             for name, spec in specs.items()
         }
-        with translated(f"create the topics {', '.join(specs)}"):
-            answer = self._client.create_topics(asked, raise_errors=False)
-            created = set()
-            for topic in answer["topics"]:
-                error = kafka_errors.for_code(topic["error_code"])
-                if error is kafka_errors.NoError:
-                    created.add(topic["name"])
-                elif error is not kafka_errors.TopicAlreadyExistsError:
-                    raise translate(
-                        error(topic.get("error_message") or error.description), f"create the topic {topic['name']}"
-                    )
+        answer = self._ask(
+            f"create the topics {', '.join(specs)}", lambda: self._client.create_topics(asked, raise_errors=False)
+        )
+        created = set()
+        for topic in answer["topics"]:
+            error = kafka_errors.for_code(topic["error_code"])
+            if error is kafka_errors.NoError:
+                created.add(topic["name"])
+            elif error is not kafka_errors.TopicAlreadyExistsError:
+                said = error(topic.get("error_message") or error.description)
+                raise translate(said, f"create the topic {topic['name']}")
+        with translated(f"see all leaders of {', '.join(specs)}"):
             self._client.wait_for_topics(list(specs))
         return frozenset(created)
 
     def delete_topics(self, topics: Iterable[str]) -> None:
         """Delete topics; what does not exist is passed over."""
-        with translated("delete topics"):
-            self._client.delete_topics(list(topics), raise_errors=False)
+        names = list(topics)
+        self._ask("delete topics", lambda: self._client.delete_topics(names, raise_errors=False))
 
     def partitions(self, topic: str) -> int | None:
         """How many partitions a topic has; `None` = it does not exist."""
-        with translated(f"describe the topic {topic}"):
-            described = self._client.describe_topics([topic])
+        described = self._ask(f"describe the topic {topic}", lambda: self._client.describe_topics([topic]))
         for entry in described:
             if entry["name"] == topic and entry["error_code"] == 0:
                 return len(entry["partitions"])
@@ -109,8 +122,8 @@ class Admin:
 
     def config(self, topic: str) -> dict[str, str]:
         """The settings of a topic that are not the broker's defaults, by Kafka's names."""
-        with translated(f"read the settings of {topic}"):
-            described = self._client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+        asked = [ConfigResource(ConfigResourceType.TOPIC, topic)]
+        described = self._ask(f"read the settings of {topic}", lambda: self._client.describe_configs(asked))
         entries = described.get("topic", {}).get(topic, {})
         return {name: str(entry["value"]) for name, entry in entries.items()}
 
@@ -125,11 +138,14 @@ class Admin:
     def committed(self, group: str, topic: str) -> dict[int, int | None]:
         """The next offset to be answered, by partition; `None` = the group has never committed there."""
         count = self._count(topic)
-        with translated(f"read the offsets of the group {group}"):
+
+        def ask() -> dict[TopicPartition, OffsetAndMetadata]:
             try:
-                offsets = self._client.list_group_offsets({group: None})[group]
+                return dict(self._client.list_group_offsets({group: None})[group])
             except kafka_errors.GroupIdNotFoundError:
-                offsets = {}
+                return {}
+
+        offsets = self._ask(f"read the offsets of the group {group}", ask)
         found: dict[int, int | None] = dict.fromkeys(range(count))
         for place, entry in offsets.items():
             if place.topic == topic and entry.offset >= 0:
@@ -146,27 +162,46 @@ class Admin:
         if not asked:
             return frozenset()
         action = f"remove {', '.join(asked)} from the group {group}"
+
+        def remove(instance_id: str) -> type[kafka_errors.KafkaError]:
+            # One by one: a batch's answer is keyed by member ids, which the broker fills in as it likes.
+            member = MemberToRemove(group_instance_id=instance_id, reason="scaled in")
+            try:
+                (error,) = self._client.remove_group_members(group, [member]).values()
+            except (kafka_errors.UnknownMemberIdError, kafka_errors.GroupIdNotFoundError):
+                return kafka_errors.UnknownMemberIdError
+            return error
+
         left = set()
-        with translated(action):
-            for instance_id in asked:
-                # One by one: a batch's answer is keyed by member ids, which the broker fills in as it likes.
-                member = MemberToRemove(group_instance_id=instance_id, reason="scaled in")
-                try:
-                    results = self._client.remove_group_members(group, [member])
-                except (kafka_errors.UnknownMemberIdError, kafka_errors.GroupIdNotFoundError):
-                    continue
-                for error in results.values():
-                    if error is kafka_errors.NoError:
-                        left.add(instance_id)
-                    elif error is not kafka_errors.UnknownMemberIdError:
-                        raise translate(error(instance_id), action)
+        for instance_id in asked:
+            error = self._ask(action, lambda instance_id=instance_id: remove(instance_id))
+            if error is kafka_errors.NoError:
+                left.add(instance_id)
+            elif error is not kafka_errors.UnknownMemberIdError:
+                raise translate(error(instance_id), action)
         return frozenset(left)
+
+    def _ask(self, action: str, call: Callable[[], Answer]) -> Answer:
+        """Make a call, again where it may succeed later, until `retry_s` is over."""
+        give_up_at_s: float | None = None
+        while True:
+            try:
+                with translated(action):
+                    return call()
+            except KafkaFailure as error:
+                now = time.monotonic()
+                give_up_at_s = give_up_at_s or now + self._retry_s
+                if not error.retriable or now >= give_up_at_s:
+                    raise
+                # The library remembers for ever which broker coordinates a group and which controls the cluster.
+                self._client._manager.cluster._coordinators.clear()  # noqa: SLF001 - nothing public forgets it
+                self._client._controller_id = None  # noqa: SLF001 - the same
+                time.sleep(RETRY_PAUSE_S)
 
     def _offsets(self, topic: str, spec: OffsetSpec) -> dict[int, int]:
         count = self._count(topic)
         places = {TopicPartition(topic, number): spec for number in range(count)}
-        with translated(f"read the offsets of {topic}"):
-            found = self._client.list_partition_offsets(places)
+        found = self._ask(f"read the offsets of {topic}", lambda: self._client.list_partition_offsets(places))
         return {place.partition: entry.offset for place, entry in found.items()}
 
     def _count(self, topic: str) -> int:

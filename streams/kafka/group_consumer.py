@@ -7,7 +7,6 @@ revocation waits for the batch in hand; the hooks themselves must not block.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kafka import KafkaConsumer, TopicPartition
@@ -15,9 +14,11 @@ from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.structs import OffsetAndMetadata
 
-from streams.kafka.translate import translated
+from streams.kafka.translate import connect, translated
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
     from streams.kafka.settings import KafkaSettings
     from streams.records import ConsumedRecord
 
@@ -102,26 +103,26 @@ class GroupConsumer:
         max_poll_records: int,
     ) -> None:
         listener = _Listener(hooks, revoke_drain_s)
-        with translated("join the group", settings):
-            self._consumer = KafkaConsumer(
-                **settings.common(),
-                client_id=instance_id,
-                group_id=group,
-                group_instance_id=instance_id,
-                partition_assignment_strategy=[CooperativeStickyAssignor()],
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                # Also makes the client ask for stable offsets (KIP-447): without it a new owner could start before
-                # the old owner's transaction is decided, and answer its records again.
-                isolation_level="read_committed",
-                session_timeout_ms=session_timeout_ms,
-                heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
-                max_poll_records=max_poll_records,
-                fetch_max_wait_ms=500,
-            )
-            # The only way to wait inside a listener without stopping heartbeats is the client's own loop.
-            listener.sleep = self._consumer._net.sleep  # noqa: SLF001
-            self._consumer.subscribe([topic], listener=listener)
+        self._consumer: Any = connect(
+            KafkaConsumer,
+            settings,
+            "connect the group's consumer",
+            {"heartbeat_interval_ms": HEARTBEAT_INTERVAL_MS, "fetch_max_wait_ms": 500},
+            client_id=instance_id,
+            group_id=group,
+            group_instance_id=instance_id,
+            partition_assignment_strategy=[CooperativeStickyAssignor()],
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            # Also makes the client ask for stable offsets (KIP-447): without it a new owner could start before the old
+            # owner's transaction is decided, and answer its records again.
+            isolation_level="read_committed",
+            session_timeout_ms=session_timeout_ms,
+            max_poll_records=max_poll_records,
+        )
+        # The only way to wait inside a listener without stopping heartbeats is the client's own loop.
+        listener.sleep = self._consumer._net.sleep  # noqa: SLF001
+        self._consumer.subscribe([topic], listener=listener)
         self._settings = settings
         self._topic = topic
 
@@ -162,6 +163,6 @@ class GroupConsumer:
         return self._consumer.group_metadata()
 
     def close(self) -> None:
-        """Revoke what is owned and disconnect. A static member stays in the group; see `Admin.remove_static_members`."""
+        """Revoke what is owned and disconnect; a static member stays in the group (`Admin.remove_static_members`)."""
         with translated("close the consumer", self._settings):
             self._consumer.close(autocommit=False, timeout_ms=2000)

@@ -6,14 +6,19 @@ import time
 from typing import TYPE_CHECKING, Any, Literal
 
 from kafka import KafkaConsumer, TopicPartition
+from kafka.structs import OffsetAndMetadata
 
 from streams.errors import BrokerUnavailable, TopicMissing
 from streams.kafka.translate import connect, translated
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from streams.kafka.settings import KafkaSettings
+
+
+#: Longest wait for a commit, in milliseconds.
+COMMIT_MS = 10_000
 
 
 def new_reader(
@@ -45,17 +50,16 @@ def new_reader(
         TopicMissing: one of the topics does not exist.
         KafkaFailure: or one of its kinds.
     """
-    configs = {
+    fixed = {
         "isolation_level": isolation,
         "auto_offset_reset": from_,
         "enable_auto_commit": False,
         "allow_auto_create_topics": False,
-        **overrides,
+        "client_id": client_id,
+        "group_id": group,
     }
     names = ", ".join(topics)
-    consumer: KafkaConsumer = connect(
-        KafkaConsumer, settings, f"connect a reader of {names}", configs, client_id=client_id, group_id=group
-    )
+    consumer: KafkaConsumer = connect(KafkaConsumer, settings, f"connect a reader of {names}", overrides, **fixed)
     try:
         with translated(f"read {names}"):
             places = [place for topic in topics for place in _places(consumer, topic)]
@@ -69,6 +73,23 @@ def new_reader(
         consumer.close(autocommit=False)
         raise
     return consumer
+
+
+def commit_offsets(consumer: KafkaConsumer, offsets: Mapping[TopicPartition, int]) -> None:
+    """Commit the next offsets to be read by a reader's group.
+
+    Args:
+        consumer: a reader with a group.
+        offsets: by the partitions that `poll` gave.
+
+    Raises:
+        GenerationChanged: the group has rebalanced; the partitions' new owners read these records again.
+        KafkaFailure: or another of its kinds.
+    """
+    with translated("commit offsets"):
+        consumer.commit(
+            {place: OffsetAndMetadata(offset, "", -1) for place, offset in offsets.items()}, timeout_ms=COMMIT_MS
+        )
 
 
 def _places(consumer: KafkaConsumer, topic: str) -> list[TopicPartition]:

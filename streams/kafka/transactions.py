@@ -8,17 +8,19 @@ far it got), another member took our name (stop).
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from kafka import KafkaProducer, TopicPartition
+from kafka import TopicPartition
 from kafka import errors as kafka_errors
 from kafka.structs import OffsetAndMetadata
 
 from streams.errors import Fenced, GenerationChanged, OutcomeUnknown, RecordTooLarge
+from streams.kafka.producer import new_producer
 from streams.kafka.translate import translated
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from streams.kafka.settings import KafkaSettings
     from streams.records import Outgoing
 
@@ -61,18 +63,20 @@ class TransactionalProducer:
         self._producer = self._new_producer()
 
     def _new_producer(self) -> Any:
-        with translated("start the transactional producer", self._settings):
-            producer = KafkaProducer(
-                **self._settings.common(),
-                client_id=f"{self._transactional_id}-results",
-                transactional_id=self._transactional_id,
-                transaction_timeout_ms=self._timeout_ms,
-                acks="all",
-                linger_ms=0,
-                retry_backoff_ms=RETRY_BACKOFF_MS,
-                max_request_size=self._max_request_bytes,
-            )
-            producer.init_transactions()
+        producer = new_producer(
+            self._settings,
+            f"{self._transactional_id}-results",
+            transactional_id=self._transactional_id,
+            transaction_timeout_ms=self._timeout_ms,
+            retry_backoff_ms=RETRY_BACKOFF_MS,
+            max_request_size=self._max_request_bytes,
+        )
+        try:
+            with translated("start transactions", self._settings):
+                producer.init_transactions()
+        except BaseException:
+            producer.close(timeout=0)
+            raise
         return producer
 
     def send(self, records: Iterable[Outgoing], *, topic: str, group: Any, offsets: Mapping[int, int]) -> None:

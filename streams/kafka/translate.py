@@ -158,8 +158,8 @@ def connect(
         build: the client's class; its `DEFAULT_CONFIG` says which settings it knows.
         settings: where to connect.
         action: what the client is for, to follow "cannot", e.g. `connect a producer`.
-        configs: the settings of this client in this package; the user's raw ones win.
-        fixed: the settings that even the user may not change.
+        configs: the settings of this client in this package; the user's raw ones win over them.
+        fixed: the settings that even the user may not change, because what we promise rests on them.
 
     Raises:
         AuthenticationFailed: wrong credentials, or a certificate that is not trusted.
@@ -167,7 +167,7 @@ def connect(
         KafkaFailure: a setting is not one that kafka-python knows or accepts.
     """
     known: Mapping[str, Any] = build.DEFAULT_CONFIG  # type: ignore[attr-defined]
-    merged = {**configs, **settings.common(), **fixed}
+    merged = {**settings.common(), **configs, **settings.client, **fixed}
     # A raw setting meant for another kind of client is not an error here: one [kafka.client] table serves them all.
     # One that no client knows is: it is a typing mistake that would else switch security off in silence.
     unknown = sorted(set(merged) - _known_to_any())

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
 
 def write(path: Path, *rows: str, header: str = "t_seconds,requests") -> Path:
+    """A trace file of these rows."""
     path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
     return path
 
 
 def trace_of(counts: list[int], width_s: float = 1.0) -> Trace:
-    starts = np.arange(len(counts)) * width_s
+    """A trace without gaps."""
+    starts = np.arange(len(counts), dtype=np.float64) * width_s
     return Trace("t.csv", starts, np.full(len(counts), width_s), np.array(counts), 0.0)
 
 

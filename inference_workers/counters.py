@@ -1,0 +1,60 @@
+"""What a worker counts of itself, from its start; read by the reporter, written by the threads that do the work."""
+
+from __future__ import annotations
+
+import bisect
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from autoscaler.model import LATENCY_BOUNDS_S
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from streams.records import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A snapshot. Counters run from the start; the latency counts are those since the last snapshot."""
+
+    batches: int
+    rows: int
+    busy_s: float
+    retraces: int
+    by_status: Counter[Status]
+    latency_counts: tuple[int, ...]
+
+
+class Counters:
+    """Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._batches = self._rows = self._retraces = 0
+        self._busy_s = 0.0
+        self._by_status: Counter[Status] = Counter()
+        self._latency = [0] * (len(LATENCY_BOUNDS_S) + 1)
+
+    def ran(self, rows: int, seconds: float, *, traced: bool) -> None:
+        """One batch of `rows` rows held the device for `seconds`; `traced` = its shape had not been warmed."""
+        with self._lock:
+            self._batches += 1
+            self._rows += rows
+            self._busy_s += seconds
+            self._retraces += traced
+
+    def delivered(self, statuses: Iterable[Status], latencies_s: Iterable[float]) -> None:
+        """Results are committed; latencies from the requests' Kafka timestamps."""
+        with self._lock:
+            self._by_status.update(statuses)
+            for latency_s in latencies_s:
+                self._latency[bisect.bisect_left(LATENCY_BOUNDS_S, latency_s)] += 1
+
+    def snapshot(self) -> Counted:
+        """What was counted; starts the latency counts anew."""
+        with self._lock:
+            latency, self._latency = tuple(self._latency), [0] * len(self._latency)
+            return Counted(self._batches, self._rows, self._busy_s, self._retraces, Counter(self._by_status), latency)

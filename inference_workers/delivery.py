@@ -1,0 +1,199 @@
+"""The deliver thread: encodes answers and commits them, with their offsets, exactly once (or at least once)."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import queue
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+from inference_workers.answers import Answer, Failure, Written, write
+from inference_workers.errors import WorkerError
+from streams.errors import GenerationChanged, KafkaFailure, OutcomeUnknown
+from streams.records import Outgoing, Status
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Mapping, Sequence
+
+    from inference_workers.counters import Counters
+    from inference_workers.ownership import Ownership
+
+log = logging.getLogger(__name__)
+
+#: Most answers in one transaction: beyond it the commit's 5 ms are below a tenth of the sending.
+MOST_ANSWERS = 2048
+#: Seconds between tries while a rebalance is under way, and while the broker is away.
+REBALANCE_RETRY_S = 0.02
+BROKER_RETRY_S = 0.5
+
+
+class Transport(Protocol):
+    """How answers reach Kafka."""
+
+    def send(self, records: Sequence[Outgoing], offsets: Mapping[int, int], group: Any) -> None:
+        """Write the records and commit the offsets; see `streams.kafka.transactions.TransactionalProducer.send`."""
+
+    def recover(self) -> None:
+        """After an unknown outcome: make it known."""
+
+    def close(self) -> None:
+        """Release the connection; all that was sent is committed."""
+
+
+class Deliverer:
+    """Takes batches of answers from a bounded queue; several that wait share one transaction."""
+
+    def __init__(
+        self,
+        *,
+        transport: Transport,
+        ownership: Ownership,
+        group_metadata: Callable[[], Any],
+        committed: Callable[[], Mapping[int, int | None]],
+        reply_topic_exists: Callable[[str], bool],
+        results_topic: str,
+        model_name: str,
+        model_version: str,
+        max_result_bytes: int,
+        queue_size: int,
+        counters: Counters,
+        stop_now: threading.Event,
+    ) -> None:
+        self._transport = transport
+        self._ownership = ownership
+        self._group_metadata = group_metadata
+        self._committed = committed
+        self._reply_topic_exists = reply_topic_exists
+        self._results_topic = results_topic
+        self._model_name, self._model_version = model_name, model_version
+        self._max_result_bytes = max_result_bytes
+        self._queue: queue.Queue[list[Answer] | None] = queue.Queue(queue_size)
+        self._counters = counters
+        self._stop_now = stop_now
+        self._done = False
+
+    def put(self, answers: list[Answer]) -> None:
+        """Hand a batch over; waits while the queue is full, which is what holds the model back.
+
+        Raises:
+            WorkerError: the worker is being ended hard; the answers are given up and will be computed elsewhere.
+
+        """
+        while not self._stop_now.is_set():
+            try:
+                self._queue.put(answers, timeout=0.1)
+            except queue.Full:
+                continue
+            return
+        self._ownership.settle(answer.record.partition for answer in answers)
+        msg = "the worker ends before its last batch could be delivered; another worker answers it"
+        raise WorkerError(msg)
+
+    def finish(self) -> None:
+        """Deliver what is queued, then end `run`."""
+        while not self._stop_now.is_set():
+            try:
+                self._queue.put(None, timeout=0.1)
+            except queue.Full:
+                continue
+            return
+
+    def run(self) -> None:
+        """Deliver until `finish`, or until told to stop at once."""
+        while not self._done and not self._stop_now.is_set():
+            try:
+                answers = self._queue.get(timeout=0.25)
+            except queue.Empty:
+                continue
+            if answers is None:
+                break
+            answers = self._with_waiting(answers)
+            try:
+                self._deliver([self._write(answer) for answer in answers])
+            finally:
+                self._ownership.settle(answer.record.partition for answer in answers)
+
+    def _with_waiting(self, answers: list[Answer]) -> list[Answer]:
+        gathered = list(answers)
+        while len(gathered) < MOST_ANSWERS:
+            try:
+                more = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if more is None:
+                self._done = True
+                break
+            gathered += more
+        return gathered
+
+    def _write(self, answer: Answer) -> Written:
+        reply_to = answer.headers.reply_to
+        if reply_to is not None and not self._reply_topic_exists(reply_to):
+            # A topic that is not there would fail the whole transaction, again and again, for everybody in it.
+            answer = _without_reply(answer)
+        return write(
+            answer,
+            results_topic=self._results_topic,
+            model_name=self._model_name,
+            model_version=self._model_version,
+            max_bytes=self._max_result_bytes,
+        )
+
+    def _deliver(self, written: Sequence[Written]) -> None:
+        while written and not self._stop_now.is_set():
+            # The order matters: a membership snapshot taken first, then a check that each partition has been ours
+            # without a break since its record was polled. So it was ours at the snapshot, and the broker refuses the
+            # commit if the group has moved on since.
+            group = self._group_metadata()
+            written = [one for one in written if self._ownership.owns(one.answer.record.partition, one.answer.epoch)]
+            if not written:
+                return
+            offsets: dict[int, int] = {}
+            for one in written:
+                record = one.answer.record
+                offsets[record.partition] = max(record.offset + 1, offsets.get(record.partition, 0))
+            try:
+                self._transport.send([record for one in written for record in one.records], offsets, group)
+            except GenerationChanged:
+                log.info("worker.generation_changed", extra={"answers": len(written)})
+                self._stop_now.wait(REBALANCE_RETRY_S)
+            except OutcomeUnknown as error:
+                log.warning("worker.outcome_unknown", extra={"answers": len(written), "error": str(error)[:300]})
+                written = self._decided(written)
+            else:
+                now_s = time.time()
+                self._counters.delivered(
+                    (one.status for one in written),
+                    (max(now_s - one.answer.record.timestamp / 1000, 0.0) for one in written),
+                )
+                return
+
+    def _decided(self, written: Sequence[Written]) -> Sequence[Written]:
+        """What of `written` is not committed, once the transport has decided the last transaction."""
+        while not self._stop_now.is_set():
+            try:
+                self._transport.recover()
+                committed = self._committed()
+            except KafkaFailure as error:
+                log.warning("worker.broker_away", extra={"error": str(error)[:300]})
+                self._stop_now.wait(BROKER_RETRY_S)
+                continue
+            return [
+                one for one in written if one.answer.record.offset >= (committed.get(one.answer.record.partition) or 0)
+            ]
+        return ()
+
+
+def _without_reply(answer: Answer) -> Answer:
+    failure = Failure(
+        "reply-topic-missing", f"the topic {answer.headers.reply_to!r} named by reply-to does not exist", "encode"
+    )
+    return dataclasses.replace(
+        answer,
+        status=Status.FAILED,
+        outputs=None,
+        failure=failure,
+        headers=dataclasses.replace(answer.headers, reply_to=None),
+    )

@@ -1,0 +1,285 @@
+"""A worker: three threads (poll, execute, deliver) between two topics, and their orderly end.
+
+The poll thread owns the consumer and does nothing but poll, so that joins and heartbeats never wait for a batch. The
+execute thread owns the model. The deliver thread owns the transactional producer. The main thread reports and waits for
+the signal.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from autoscaler.model import WorkerState, WorkerType
+from inference_workers import model as models
+from inference_workers import slot as slots
+from inference_workers.buffer import Polled, RecordBuffer
+from inference_workers.counters import Counters
+from inference_workers.delivery import Deliverer, Transport
+from inference_workers.device import parse_device
+from inference_workers.errors import WorkerError
+from inference_workers.executor import Executor
+from inference_workers.ownership import Ownership
+from inference_workers.reporting import Life, Reporter
+from inference_workers.settings import EXACTLY_ONCE, WorkerSettings
+from inference_workers.transports import AtLeastOnce, CommitBox, ExactlyOnce
+from streams import topics
+from streams.errors import KafkaFailure
+from streams.kafka import Admin, KafkaSettings, new_producer
+from streams.kafka.group_consumer import GroupConsumer
+from streams.records import Limits
+
+if TYPE_CHECKING:
+    from inference_workers.answers import Answer
+    from collections.abc import Callable
+    from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+#: Seconds of one poll: how soon a pause or a stop is seen while nothing arrives.
+POLL_S = 0.25
+#: Seconds for which it is remembered that a reply topic does or does not exist.
+REPLY_TOPIC_MEMORY_S = 30.0
+#: Bytes of a record that are not its value, left free below the topic's limit.
+RECORD_OVERHEAD = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpec:
+    """All that one worker process is told."""
+
+    pipeline: str
+    model_dir: Path
+    slot: str
+    worker_type: WorkerType
+    #: `cpu`, `gpu:N` or `emulated`.
+    device: str
+    kafka: KafkaSettings
+    settings: WorkerSettings
+    state_dir: Path
+    asked_at_s: float
+    #: Largest value that the results topic takes, in bytes.
+    max_result_bytes: int
+
+
+def run(spec: WorkerSpec, stop: threading.Event) -> None:
+    """Serve until `stop` is set, then drain and leave the group. Blocks.
+
+    Raises:
+        WorkerError: see its kinds; each has an exit code.
+        KafkaFailure: the broker cannot be reached at the start.
+
+    """
+    with slots.held(spec.state_dir, spec.slot):
+        _Worker(spec, stop).serve()
+
+
+class _Worker:
+    def __init__(self, spec: WorkerSpec, stop: threading.Event) -> None:
+        self._spec, self._stop = spec, stop
+        #: Set when the drain's time is up, or a thread has failed: nothing is worth waiting for.
+        self._stop_now = threading.Event()
+        #: Set when the deliver thread is done: the poll thread may close the consumer.
+        self._drained = threading.Event()
+        self._failure: BaseException | None = None
+        self._life = Life(asked_at_s=spec.asked_at_s)
+        self._ownership, self._counters = Ownership(), Counters()
+        self._buffer = RecordBuffer(spec.settings.buffer_records)
+        self._commits = CommitBox()
+        self._reply_topics: dict[str, tuple[bool, float]] = {}
+        self._deliverer: Deliverer
+        self._admin: Admin
+
+    def serve(self) -> None:
+        spec, settings = self._spec, self._spec.settings
+        device = parse_device(spec.device, spec.worker_type.curve)
+        models.configure_tensorflow(settings.intra_op_threads, gpu=device.gpu)
+        model = models.ServedModel(spec.model_dir)
+        max_batch = device.emulated.max_batch if device.emulated else settings.max_batch
+        executor = Executor(
+            buffer=self._buffer,
+            ownership=self._ownership,
+            model=model,
+            device=device,
+            max_batch=max_batch,
+            limits=Limits(max_record_bytes=settings.max_record_bytes, max_rows=settings.max_request_rows),
+            counters=self._counters,
+            broken_model_batches=settings.broken_model_batches,
+            deliver=self._hand_on,
+        )
+        # Warm before joining: a member that is not ready would take partitions away from those that are.
+        executor.warm_up()
+        self._admin = Admin(spec.kafka, f"{spec.slot}-admin")
+        consumer = GroupConsumer(
+            spec.kafka,
+            topic=topics.requests(spec.pipeline),
+            group=topics.group(spec.pipeline),
+            instance_id=spec.slot,
+            hooks=self._ownership,
+            session_timeout_ms=settings.session_timeout_ms,
+            revoke_drain_s=settings.revoke_drain_s,
+            max_poll_records=max(max_batch, settings.buffer_records // 2),
+        )
+        transport = self._new_transport()
+        self._deliverer = Deliverer(
+            transport=transport,
+            ownership=self._ownership,
+            group_metadata=consumer.metadata,
+            committed=lambda: self._admin.committed(topics.group(spec.pipeline), topics.requests(spec.pipeline)),
+            reply_topic_exists=self._reply_topic_exists,
+            results_topic=topics.results(spec.pipeline),
+            model_name=model.name,
+            model_version=model.version,
+            max_result_bytes=spec.max_result_bytes - RECORD_OVERHEAD,
+            queue_size=settings.delivery_queue,
+            counters=self._counters,
+            stop_now=self._stop_now,
+        )
+        telemetry_producer = new_producer(spec.kafka, f"{spec.slot}-telemetry", acks=1, enable_idempotence=False)
+        reporter = Reporter(
+            pipeline=spec.pipeline,
+            slot=spec.slot,
+            worker_type=spec.worker_type.name,
+            device_label=device.label,
+            model_version=model.version,
+            life=self._life,
+            ownership=self._ownership,
+            counters=self._counters,
+            fit=executor.fit,
+            producer=telemetry_producer,
+            health_file=spec.state_dir / "health" / f"{spec.slot}.json",
+        )
+        threads = [
+            self._thread("poll", lambda: self._poll(consumer)),
+            self._thread("execute", lambda: self._execute(executor)),
+            self._thread("deliver", self._deliver),
+        ]
+        log.info("worker.warm", extra={"worker": spec.slot, "model_version": model.version, "device": device.label})
+        self._report_until_stopped(reporter)
+        self._drain(threads)
+        if self._failure is None and not self._stop_now.is_set():
+            self._leave(transport)
+        self._life.state = WorkerState.STOPPED
+        reporter.send()
+        telemetry_producer.close(timeout=2)
+        if self._failure is not None:
+            if isinstance(self._failure, (WorkerError, KafkaFailure)):
+                raise self._failure
+            msg = f"a worker thread failed: {type(self._failure).__name__}: {self._failure}"
+            raise WorkerError(msg) from self._failure
+        log.info("worker.stopped", extra={"worker": spec.slot, "drained": not self._stop_now.is_set()})
+
+    # --- the three threads
+
+    def _poll(self, consumer: GroupConsumer) -> None:
+        paused = False
+        while not self._drained.is_set() and not self._stop_now.is_set():
+            draining = self._stop.is_set()
+            # Paused partitions must be polled on: heartbeats, joins and revocations happen here.
+            paused = draining or not self._buffer.wants_more(paused=paused)
+            consumer.set_paused(paused)
+            records = consumer.poll(0.02 if draining or paused else POLL_S)
+            self._commits.serve(consumer.commit)
+            if records and not draining:
+                stamped = []
+                for record in records:
+                    epoch = self._ownership.stamp(record.partition, record.offset)
+                    if epoch is not None:
+                        stamped.append(Polled(record, epoch))
+                self._buffer.put(stamped)
+        if not self._stop_now.is_set():
+            consumer.close()
+
+    def _execute(self, executor: Executor) -> None:
+        while not self._stop.is_set() and not self._stop_now.is_set():
+            executor.step()
+        self._buffer.close()
+        self._deliverer.finish()
+
+    def _hand_on(self, answers: list[Answer]) -> None:
+        # Not the bound method: the deliverer needs the consumer, which must not exist before the model is warm.
+        self._deliverer.put(answers)
+
+    def _deliver(self) -> None:
+        self._deliverer.run()
+        self._drained.set()
+
+    # --- life
+
+    def _report_until_stopped(self, reporter: Reporter) -> None:
+        interval_s = self._spec.settings.report_interval_s
+        # Looked at more often until ready: the actuation delay that the autoscaler learns is measured by it.
+        while not self._stop.wait(interval_s if self._life.ready_at_s else 0.05):
+            if self._life.ready_at_s is None:
+                if not self._ownership.joined.is_set():
+                    continue
+                self._life.ready_at_s = time.time()
+                self._life.state = WorkerState.READY
+                boot_s = self._life.ready_at_s - self._life.asked_at_s
+                log.info("worker.ready", extra={"worker": self._spec.slot, "boot_s": round(boot_s, 3)})
+            reporter.send()
+        self._life.state = WorkerState.DRAINING
+        reporter.send()
+
+    def _drain(self, threads: list[threading.Thread]) -> None:
+        """Take no more, finish the batch, commit, hand back: all within one deadline."""
+        deadline = time.monotonic() + self._spec.settings.drain_s
+        for thread in threads:
+            thread.join(max(deadline - time.monotonic(), 0.0))
+        if any(thread.is_alive() for thread in threads):
+            log.warning("worker.drain_deadline", extra={"worker": self._spec.slot})
+            self._stop_now.set()
+            for thread in threads:
+                thread.join(1.0)
+
+    def _leave(self, transport: Transport) -> None:
+        """A static member stays in the group when it closes; one that will not come back has to be taken out."""
+        try:
+            transport.close()
+            self._admin.remove_static_members(topics.group(self._spec.pipeline), [self._spec.slot])
+        except KafkaFailure as error:
+            log.warning("worker.leave_failed", extra={"worker": self._spec.slot, "error": str(error)})
+        finally:
+            self._admin.close()
+
+    def _thread(self, name: str, target: Callable[[], None]) -> threading.Thread:
+        def guarded() -> None:
+            try:
+                target()
+            except BaseException as error:  # noqa: BLE001 - whatever ends a thread ends the worker
+                log.error("worker.thread_failed", extra={"role": name, "error": f"{type(error).__name__}: {error}"})  # noqa: TRY400
+                self._failure = self._failure or error
+                self._stop_now.set()
+                self._stop.set()
+
+        # Daemons: after the drain's deadline the process must be able to end whatever a thread hangs on.
+        thread = threading.Thread(target=guarded, name=f"{self._spec.slot}-{name}", daemon=True)
+        thread.start()
+        return thread
+
+    def _new_transport(self) -> Transport:
+        spec = self._spec
+        if spec.settings.delivery == EXACTLY_ONCE:
+            return ExactlyOnce(
+                spec.kafka,
+                slot=spec.slot,
+                topic=topics.requests(spec.pipeline),
+                timeout_ms=spec.settings.transaction_timeout_ms,
+            )
+        return AtLeastOnce(spec.kafka, slot=spec.slot, commits=self._commits, stop_now=self._stop_now)
+
+    def _reply_topic_exists(self, topic: str) -> bool:
+        known, asked_at = self._reply_topics.get(topic, (False, float("-inf")))
+        if time.monotonic() - asked_at > REPLY_TOPIC_MEMORY_S:
+            try:
+                known = self._admin.partitions(topic) is not None
+            except KafkaFailure:
+                # Not to be had now: the send will say so, and try again.
+                return True
+            if len(self._reply_topics) > 1000:  # noqa: PLR2004 - names come from strangers: keep memory bounded
+                self._reply_topics.clear()
+            self._reply_topics[topic] = (known, time.monotonic())
+        return known

@@ -1,0 +1,373 @@
+"""One pipeline's control loop in one process: own, sample, fold, decide, act, record.
+
+All state belongs to the event loop; what blocks runs in three threads of one worker each, so that a forecast's fit
+delays no sample, a broker that is away no restart of a worker, and Redis nothing at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Protocol
+
+from autoscaler.errors import AutoscalerError, StaleDecider, StoreUnavailable
+from autoscaler.model import Action, ArrivalSample, Claim
+from penstock.deciding import Deciding
+from streams import telemetry
+from streams.errors import KafkaFailure, MalformedTelemetry, StreamsError
+from streams.logs import RateLimit
+from streams.ownership import Ownership, Standing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from autoscaler.actuators.base import Actuator
+    from autoscaler.model import (
+        Control,
+        Decision,
+        FleetStatus,
+        Objective,
+        TelemetryRecord,
+        WorkerReport,
+        WorkerType,
+    )
+    from autoscaler.redis_store import MetricsStore
+    from autoscaler.settings import PolicySettings
+    from penstock.deciding import Look
+
+log = logging.getLogger(__name__)
+log.addFilter(RateLimit(every_s=10.0))
+
+#: Records kept while the tape is being read again; more than arrive in that time.
+_BUFFERED = 5_000
+#: Seconds between two tries to claim while the broker is away.
+_CLAIM_RETRY_S = 1.0
+
+
+class Link(Protocol):
+    """What of `streams.telemetry_link.TelemetryLink` is needed. Blocking."""
+
+    def prepare(self) -> int:
+        """Create missing topics; the pipeline's telemetry partition."""
+
+    def sample(self, fleet: FleetStatus | None, control: Control | None) -> ArrivalSample:
+        """Where the pipeline stands."""
+
+    def publish(self, record: TelemetryRecord) -> int:
+        """Write a record; its offset."""
+
+    def recent(self, since_s: float, until_offset: int) -> list[tuple[int, TelemetryRecord]]:
+        """The tape since a moment, up to an offset."""
+
+
+class PipelineController:
+    """See the module. `owned`, `lost` and `record` are called by the agent, on the event loop.
+
+    Args:
+        pipeline: Its name.
+        owner: Name of this process, another in each life.
+        policy: How to look and decide.
+        worker_types: What is assumed of workers.
+        objective: What must hold.
+        link: Ties to Kafka.
+        actuator: Who obeys.
+        store: Redis.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        pipeline: str,
+        owner: str,
+        policy: PolicySettings,
+        worker_types: Sequence[WorkerType],
+        objective: Objective,
+        link: Link,
+        actuator: Actuator,
+        store: MetricsStore,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._pipeline = pipeline
+        self._key = pipeline.encode()
+        self._owner = owner
+        self._policy = policy
+        self._worker_types = tuple(worker_types)
+        self._objective = objective
+        self._link = link
+        self._actuator = actuator
+        self._store = store
+        self._clock = clock
+        self.ownership = Ownership(owner)
+        self._deciding = self._fresh()
+        self._partition: int | None = None
+        self._fleet: FleetStatus | None = None
+        self._running: Mapping[str, int] = {}
+        self._buffer: deque[tuple[int, TelemetryRecord]] = deque(maxlen=_BUFFERED)
+        #: Offset of our newest sample: an older one on the tape is no reason to decide now.
+        self._newest_sample = -1
+        self._due: ArrivalSample | None = None
+        self._said: tuple[Any, ...] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._deciding_now = False
+        self._kafka_thread = ThreadPoolExecutor(1, "kafka")
+        self._policy_thread = ThreadPoolExecutor(1, "policy")
+        self._fleet_thread = ThreadPoolExecutor(1, "fleet")
+
+    # --- called by the agent ---
+
+    def owned(self, partitions: frozenset[int]) -> None:
+        """These telemetry partitions are ours now."""
+        if self._partition in partitions:
+            self._claim()
+
+    def lost(self, partitions: frozenset[int]) -> None:
+        """These are not ours any more."""
+        if self._partition in partitions:
+            if self.ownership.epoch is not None:
+                log.info("autoscaler.released", extra={"pipeline": self._pipeline})
+            self.ownership.revoked()
+
+    def lost_all(self) -> None:
+        """The agent is gone, and with it its membership."""
+        if self._partition is not None:
+            self.lost(frozenset({self._partition}))
+
+    def record(self, key: bytes | None, value: bytes | None, _partition: int, offset: int) -> None:
+        """One record of the telemetry topic."""
+        standing = self.ownership.standing
+        if key != self._key or standing is Standing.SPECTATOR:
+            return
+        try:
+            record = telemetry.decode(value)
+        except MalformedTelemetry as error:
+            log.warning("telemetry.malformed", extra={"offset": offset, "error": str(error)})
+            return
+        if record.pipeline != self._pipeline:
+            log.warning("telemetry.wrong_key", extra={"offset": offset, "pipeline": record.pipeline})
+        elif standing is Standing.OWNER:
+            self._take(record, offset)
+        else:
+            self._buffer.append((offset, record))
+
+    # --- the process's life ---
+
+    async def run(self) -> None:
+        """Tick until cancelled."""
+        next_s = time.monotonic()
+        while True:
+            self._in_background(self._reconcile(), "reconcile")
+            if self._partition is None:
+                self._in_background(self._prepare(), "prepare")
+            elif self.ownership.standing is Standing.OWNER:
+                self._in_background(self._sample(), "sample")
+            elif self.ownership.may_reclaim(self._clock()):
+                self._claim()
+            # A late tick is not made up for: the next one comes a whole tick later.
+            next_s = max(next_s + self._policy.tick_s, time.monotonic() + self._policy.tick_s / 2)
+            await asyncio.sleep(next_s - time.monotonic())
+
+    async def prepared(self) -> None:
+        """Wait until the topics exist and the telemetry partition is known."""
+        while self._partition is None:
+            await self._prepare()
+            if self._partition is None:
+                await asyncio.sleep(_CLAIM_RETRY_S)
+
+    async def stop(self, *, stop_workers: bool) -> None:
+        """Decide no more; workers go on unless told otherwise. The loop of `run` has been cancelled."""
+        self.ownership.revoked()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        if stop_workers:
+            await self._in(self._fleet_thread, self._actuator.stop_workers)
+        for thread in (self._kafka_thread, self._policy_thread, self._fleet_thread):
+            thread.shutdown(wait=True)
+
+    def in_kafka_thread(self, call: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
+        """Run something with the link, in the only thread that may."""
+        return self._in(self._kafka_thread, call, *arguments)
+
+    # --- owning ---
+
+    def _claim(self) -> None:
+        self._buffer.clear()
+        self._start(self._take_over(self.ownership.assigned()), "claim")
+
+    async def _take_over(self, term: int) -> None:
+        """Claim, learn from the tape, then decide."""
+        while self.ownership.term == term:
+            claim = Claim(self._pipeline, self._owner, self._clock())
+            try:
+                epoch = await self.in_kafka_thread(self._link.publish, claim)
+                deciding = await self.in_kafka_thread(self._replayed, claim, epoch)
+            except KafkaFailure as error:
+                log.warning("autoscaler.claim_failed", extra={"pipeline": self._pipeline, "error": str(error)})
+                await asyncio.sleep(_CLAIM_RETRY_S)
+                continue
+            if self.ownership.claimed(term, epoch):
+                self._deciding, self._newest_sample, self._due = deciding, -1, None
+                self._running = _by_type(deciding.reports(self._clock()))
+                log.info("autoscaler.owner", extra={"pipeline": self._pipeline, "epoch": epoch, "owner": self._owner})
+                missed = [entry for entry in self._buffer if entry[0] > epoch]
+                self._buffer.clear()
+                for offset, record in missed:
+                    if self.ownership.standing is Standing.OWNER:
+                        self._take(record, offset)
+            return
+
+    def _replayed(self, claim: Claim, epoch: int) -> Deciding:
+        began_s = time.monotonic()
+        tape = self._link.recent(claim.at_s - self._policy.history_s, epoch)
+        try:
+            history = self._store.recent_rates(self._policy.history_s)
+        except StoreUnavailable as error:
+            log.warning("autoscaler.no_history", extra={"error": str(error)})
+            history = ()
+        deciding = self._fresh()
+        deciding.replay(tape, history, claim, epoch)
+        facts = {"records": len(tape), "rates": len(history), "took_s": round(time.monotonic() - began_s, 3)}
+        log.info("autoscaler.replayed", extra={"pipeline": self._pipeline, **facts})
+        return deciding
+
+    def _fresh(self) -> Deciding:
+        return Deciding(self._pipeline, self._policy, self._worker_types, self._objective)
+
+    # --- the tape ---
+
+    def _take(self, record: TelemetryRecord, offset: int) -> None:
+        self._deciding.fold(record, offset)
+        if isinstance(record, Claim):
+            if self.ownership.saw_claim(record.owner, offset, self._clock()):
+                log.warning("autoscaler.superseded", extra={"pipeline": self._pipeline, "by": record.owner})
+        elif isinstance(record, ArrivalSample) and offset >= self._newest_sample:
+            self._due = record
+            if not self._deciding_now:
+                self._start(self._decide(), "decide")
+
+    async def _sample(self) -> None:
+        """Take and publish one sample; it comes back by the tape."""
+        fleet, control = self._fleet, self._store.control()
+        try:
+            self._newest_sample = await self.in_kafka_thread(
+                lambda: self._link.publish(self._link.sample(fleet, control))
+            )
+        except StreamsError as error:
+            log.warning("autoscaler.sample_failed", extra={"pipeline": self._pipeline, "error": str(error)})
+
+    # --- deciding and acting ---
+
+    async def _decide(self) -> None:
+        """Decide on the newest sample until there is no newer one; samples that came meanwhile are only folded."""
+        self._deciding_now = True
+        try:
+            while (sample := self._due) is not None and (epoch := self.ownership.epoch) is not None:
+                self._due = None
+                look = self._deciding.look(sample)
+                self._running = _by_type(look.observation.reports.values())
+                decision = await self._in(self._policy_thread, self._deciding.conclude, look)
+                if self.ownership.epoch != epoch:
+                    return
+                if not decision.advisory:
+                    await self._act(decision, epoch)
+                self._record(look, decision, epoch)
+        except Exception:
+            # The fleet stays as declared; the next sample is another chance.
+            log.exception("autoscaler.decide_failed", extra={"pipeline": self._pipeline})
+        finally:
+            self._deciding_now = False
+
+    async def _act(self, decision: Decision, epoch: int) -> None:
+        try:
+            self._fleet = await self._in(self._fleet_thread, self._declare, decision.fleet, epoch)
+        except StaleDecider as error:
+            log.warning("autoscaler.stale", extra={"pipeline": self._pipeline, "error": str(error)})
+            self.ownership.superseded(self._clock())
+        except AutoscalerError as error:
+            log.error("autoscaler.act_failed", extra={"pipeline": self._pipeline, "error": str(error)})  # noqa: TRY400
+
+    def _declare(self, fleet: Mapping[str, int], epoch: int) -> FleetStatus:
+        before = self._actuator.status().declared
+        self._actuator.declare(fleet, epoch)
+        if dict(before) != dict(fleet):
+            # At once: the next tick's reconcile is up to a second away.
+            self._actuator.reconcile()
+        return self._actuator.status()
+
+    async def _reconcile(self) -> None:
+        def step() -> FleetStatus:
+            self._actuator.reconcile()
+            return self._actuator.status()
+
+        try:
+            self._fleet = await self._in(self._fleet_thread, step)
+        except AutoscalerError as error:
+            log.error("autoscaler.reconcile_failed", extra={"error": str(error)})  # noqa: TRY400
+
+    def _record(self, look: Look, decision: Decision, epoch: int) -> None:
+        problems = self._actuator.problems()
+        self._store.record(
+            look.sample,
+            look.observation,
+            decision,
+            {
+                "owner": self._owner,
+                "epoch": epoch,
+                "objective_within_s": self._objective.within_s,
+                "objective_share": self._objective.share,
+                "decided_after_s": self._clock() - look.sample.at_s,
+                "problems": problems or None,
+            },
+        )
+        said = (decision.action, tuple(sorted(decision.fleet.items())), decision.bound, decision.advisory)
+        if said != self._said:
+            self._said = said
+            level = logging.DEBUG if decision.action is Action.HOLD else logging.INFO
+            facts = {"action": decision.action.value, "fleet": dict(decision.fleet), "bound": decision.bound}
+            log.log(
+                level,
+                "autoscaler.decision",
+                extra={"pipeline": self._pipeline, **facts, "advisory": decision.advisory, "reason": decision.reason},
+            )
+
+    def running(self) -> Mapping[str, int]:
+        """Workers heard of lately, by type: what an advisory actuator goes by."""
+        return self._running
+
+    # --- threads and tasks ---
+
+    async def _prepare(self) -> None:
+        try:
+            self._partition = await self.in_kafka_thread(self._link.prepare)
+        except StreamsError as error:
+            log.warning("autoscaler.not_ready", extra={"pipeline": self._pipeline, "error": str(error)})
+
+    def _in(self, thread: ThreadPoolExecutor, call: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
+        return asyncio.get_running_loop().run_in_executor(thread, call, *arguments)
+
+    def _start(self, work: Any, name: str) -> None:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _in_background(self, work: Any, name: str) -> None:
+        """Start it unless the one before still runs: a broker that is away must not pile up ticks."""
+        if any(task.get_name() == name for task in self._tasks):
+            work.close()
+        else:
+            self._start(work, name)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("autoscaler.task_failed", extra={"task": task.get_name()}, exc_info=error)
+
+
+def _by_type(reports: Iterable[WorkerReport]) -> dict[str, int]:
+    count: dict[str, int] = {}
+    for report in reports:
+        count[report.worker_type] = count.get(report.worker_type, 0) + 1
+    return count
