@@ -217,6 +217,8 @@ class PipelineController:
                 for offset, record in missed:
                     if self.ownership.standing is Standing.OWNER:
                         self._take(record, offset)
+                # At once: the next tick is up to a second away.
+                self._in_background(self._sample(), "sample")
             return
 
     def _replayed(self, claim: Claim, epoch: int) -> Deciding:

@@ -29,7 +29,7 @@ SESSION_TIMEOUT_S = 10.0
 _HEARTBEAT_S = 1.0
 _COMMIT_S = 2.0
 #: Libraries that log an error for each try while a broker is away (measured: 700 lines in 4 s).
-_CHATTY = ("aiokafka", "faust", "mode")
+_CHATTY = ("aiokafka", "faust", "kafka", "mode")
 
 
 def group(pipeline: str) -> str:

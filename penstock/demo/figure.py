@@ -70,7 +70,7 @@ def _style(axis: Any) -> None:
     axis.spines["bottom"].set_color(FAINT)
     axis.grid(axis="y", color=FAINT, linewidth=0.8)
     axis.set_axisbelow(True)
-    axis.tick_params(colors=MUTED, length=0, labelsize=8.5)
+    axis.tick_params(which="both", colors=MUTED, length=0, labelsize=8.5)
     axis.margins(x=0)
 
 
@@ -161,7 +161,9 @@ def _latency(axis: Any, outcome: Outcome) -> None:
     axis.set_yscale("log")
     low = max(1.0, float(latency_ms.min()) * 0.8) if len(latency_ms) else 1.0
     axis.set_ylim(low, max(limit_ms, float(latency_ms.max()) if len(latency_ms) else 0.0) * 2.6)
+    axis.yaxis.get_major_locator().set_params(subs=(1.0, 2.0, 5.0))
     axis.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axis.yaxis.set_minor_formatter(lambda *_: "")
     met = outcome.audit.attainment
     words = "" if met is None else f"{met:.2%} within {limit_ms:,.0f} ms"
     _title(axis, f"Latency of each request, ms ({outcome.device} workers)", words)
@@ -169,12 +171,15 @@ def _latency(axis: Any, outcome: Outcome) -> None:
 
 
 def _phases(axes: Any, outcome: Outcome) -> None:
+    from matplotlib.patheffects import withStroke  # noqa: PLC0415
+
     for index, (name, start_s, end_s) in enumerate(outcome.arrivals.phases):
         for axis in axes:
             if index:
                 axis.axvline(start_s, color=MUTED, linewidth=0.6, linestyle=(0, (1, 3)), zorder=0)
         top = axes[0].get_ylim()[1]
-        axes[0].text((start_s + end_s) / 2, top * 0.03, name, ha="center", va="bottom", fontsize=8.5, color=MUTED)
+        words = axes[0].text((start_s + end_s) / 2, top * 0.02, name, ha="center", va="bottom", fontsize=9, color=INK)
+        words.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
 
 
 def _kind(outcome: Outcome) -> str:

@@ -131,7 +131,7 @@ def audit(
         if name in known and known[name].received_at_s is not None
     }
     ok_names = {answer.request_id for answer in ok}
-    in_time = sum(latency <= within_s for name, latency in latencies.items() if name in ok_names)
+    in_time = sum(1 for name, latency in latencies.items() if name in ok_names and latency <= within_s)
     return Audit(
         sent=len(due),
         unsent=len(known) - len(due),

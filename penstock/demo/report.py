@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 STYLE = """
 :root { color-scheme: light; --ink: #1f2933; --muted: #6b7785; --faint: #e4e9ee; --good: #1b8a5a; --bad: #cf3e3e; }
 * { box-sizing: border-box; }
-body { margin: 0; font: 15px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; color: var(--ink); background: #f6f8fa; }
+body { margin: 0; font: 15px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; color: var(--ink);
+  background: #f6f8fa; }
 main { max-width: 1120px; margin: 0 auto; padding: 32px 20px 64px; }
 h1 { font-size: 26px; margin: 0 0 4px; } h2 { font-size: 17px; margin: 32px 0 10px; }
 p { margin: 6px 0; } .muted { color: var(--muted); }
@@ -61,31 +62,34 @@ def render(outcome: Outcome, picture: str) -> str:
         outcome: the finished run.
         picture: the figure as SVG.
     """
+    verdict = "green" if outcome.green else "red"
+    limit_ms = f"{outcome.objective.within_s * 1000:,.0f} ms"
     audit, cost, objective = outcome.audit, outcome.cost, outcome.objective
     made = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(outcome.started_at_s))
     share = None if not cost.fixed_worker_seconds else cost.worker_seconds / cost.fixed_worker_seconds
     tiles = [
-        (f"{audit.sent:,}", "requests sent"),
-        (f"{len(audit.lost):,} / {len(audit.duplicated):,}", "lost / duplicated"),
-        (_percent(audit.attainment), f"answered within {objective.within_s * 1000:,.0f} ms"),
-        (f"{_ms(audit.percentile_ms(50))} / {_ms(audit.percentile_ms(99))}", f"p50 / p99 latency, {outcome.device}"),
-        (_percent(audit.accuracy), "of the answers right"),
-        (f"{cost.workers_min} to {cost.workers_max}", f"{outcome.device} workers"),
-        (_percent(share, 0), "of the fixed fleet's worker-seconds"),
+        _tile(f"{audit.sent:,}", "requests sent"),
+        _tile(f"{len(audit.lost):,} / {len(audit.duplicated):,}", "lost / duplicated"),
+        _tile(_percent(audit.attainment), f"answered within {limit_ms}"),
+        _tile(f"{_ms(audit.percentile_ms(50))}", f"median latency, {outcome.device} workers"),
+        _tile(f"{_ms(audit.percentile_ms(99))}", f"99th percentile, {outcome.device} workers"),
+        _tile(_percent(audit.accuracy), "of the answers right"),
+        _tile(f"{cost.workers_min} to {cost.workers_max}", f"{outcome.device} workers"),
+        _tile(_percent(share, 0), "of the fixed fleet's worker-seconds"),
     ]
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Penstock demo: {"green" if outcome.green else "red"}</title><style>{STYLE}</style></head><body><main>
-<h1>Penstock demo<span class="badge{"" if outcome.green else " red"}">{"green" if outcome.green else "red"}</span></h1>
+<title>Penstock demo: {verdict}</title><style>{STYLE}</style></head><body><main>
+<h1>Penstock demo<span class="badge {verdict}">{verdict}</span></h1>
 <p class="muted">{made} &middot; {html.escape(outcome.arrivals.description)}</p>
 <p class="muted">Workers: {html.escape(outcome.device_words)}. Kafka, Redis, TensorFlow and the autoscaler are real.</p>
-<div class="tiles">{"".join(f'<div class="tile"><b>{_esc(v)}</b><span>{_esc(t)}</span></div>' for v, t in tiles)}</div>
+<div class="tiles">{"".join(tiles)}</div>
 <div class="card">{picture}</div>
 <h2>Verdict, checked against the topics by request id</h2>
 <div class="card">{_table(("", "check", "found", "wanted"), _checks(outcome))}</div>
 <h2>Cost</h2>
 <div class="card">{_table(("fleet", "#workers", "#worker-seconds", "#in time"), _costs(outcome))}
-<p class="muted">The fixed fleet is the smallest that answers {objective.share:.0%} within {objective.within_s * 1000:,.0f} ms
+<p class="muted">The fixed fleet is the smallest that answers {objective.share:.0%} within {limit_ms}
 on the same arrivals. It is chosen in hindsight and pays for no start, rebalance or commit, which flatters it.</p></div>
 <h2>Decisions that changed the fleet</h2>
 <div class="card">{_table(("#second", "action", "#workers", "reason"), _decisions(outcome))}</div>
@@ -156,6 +160,10 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
         marked = zip(row, numeric, strict=True)
         body.append("<tr>" + "".join(f'<td class="{"n" if n else ""}">{cell}</td>' for cell, n in marked) + "</tr>")
     return f"<table>{top}{''.join(body)}</table>" if body else '<p class="muted">none</p>'
+
+
+def _tile(value: str, words: str) -> str:
+    return f'<div class="tile"><b>{_esc(value)}</b><span>{_esc(words)}</span></div>'
 
 
 def _esc(text: object) -> str:

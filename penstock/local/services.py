@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     from penstock.local.process import ProcessRef
     from penstock.local.progress import Progress
+
+log = logging.getLogger(__name__)
 
 #: How long a second `up` or `down` waits for the first: a first start with its download on a slow line.
 _LOCK_TIMEOUT_S = 600.0
@@ -198,7 +201,10 @@ def stop(directory: Path) -> bool:
         for future in ending:
             future.result()
         if note:
-            state.save(layout.state, dataclasses.replace(note, kafka=None, redis=None))
+            try:
+                state.save(layout.state, dataclasses.replace(note, kafka=None, redis=None))
+            except OSError as error:  # a full disk must not make a stop fail; the note's processes are looked at anyway
+                log.warning("note.not_saved", extra={"path": str(layout.state), "error": error.strerror})
     return bool(ending)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from dataclasses import dataclass, field
@@ -41,8 +42,8 @@ class TopicSpec:
 class Admin:
     """One connection for administration.
 
-    Each method tries again for a while where the cluster is only busy: electing a leader, or making its own topics at the
-    first use.
+    Each method tries again for a while where the cluster is only busy: electing a leader, or making its own topics at
+    the first use.
 
     Args:
         settings: where to connect.
@@ -163,7 +164,7 @@ class Admin:
             return frozenset()
         action = f"remove {', '.join(asked)} from the group {group}"
 
-        def remove(instance_id: str) -> type[kafka_errors.KafkaError]:
+        def remove(instance_id: str) -> Any:
             # One by one: a batch's answer is keyed by member ids, which the broker fills in as it likes.
             member = MemberToRemove(group_instance_id=instance_id, reason="scaled in")
             try:
@@ -174,7 +175,7 @@ class Admin:
 
         left = set()
         for instance_id in asked:
-            error = self._ask(action, lambda instance_id=instance_id: remove(instance_id))
+            error = self._ask(action, functools.partial(remove, instance_id))
             if error is kafka_errors.NoError:
                 left.add(instance_id)
             elif error is not kafka_errors.UnknownMemberIdError:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from autoscaler.model import ArrivalSample, FleetStatus, Objective, ServiceCurve, TelemetryRecord, WorkerReport, WorkerState
+from autoscaler.model import (
+    ArrivalSample,
+    FleetStatus,
+    Objective,
+    ServiceCurve,
+    TelemetryRecord,
+    WorkerReport,
+    WorkerState,
+)
 from penstock.demo.arrivals import Arrivals, generated
 from penstock.demo.history import history
 from penstock.demo.ledger import Answer, Sent, audit, checks
@@ -78,7 +86,12 @@ def decisions(arrivals: Arrivals) -> list[dict[str, object]]:
                 "reason": f"{fleet} needed for <{upper:.1f}/s>",
                 "bound": "plan",
                 "advisory": False,
-                "forecast": {"horizon_s": 3.0, "lower_per_s": upper * 0.5, "upper_per_s": upper, "mean_per_s": float(count)},
+                "forecast": {
+                    "horizon_s": 3.0,
+                    "lower_per_s": upper / 2,
+                    "upper_per_s": upper,
+                    "mean_per_s": 1.0 * count,
+                },
             }
         )
     return out
@@ -93,17 +106,15 @@ def outcome(duration_s: float = 150.0, *, lose: int = 0, with_decisions: bool = 
     latency = rng.gamma(4.0, 40.0, count) + 60 + late
     one = [np.array([float(digit == i) for i in range(10)], dtype=np.float32) for digit in range(10)]
     sent = [
-        Sent(f"demo-{i}", i % 10, one[i % 10], START + at, acknowledged=True, received_at_s=START + at + latency[i] / 1000)
-        for i, at in enumerate(arrivals.times_s)
+        Sent(f"demo-{i}", i % 10, one[i % 10], at, acknowledged=True, received_at_s=at + latency[i] / 1000)
+        for i, at in enumerate(START + arrivals.times_s)
     ]
     answers = [Answer(f"demo-{i}", "ok", one[i % 10]) for i in range(count - lose)]
     found = audit(
         sent, requests=[s.request_id for s in sent], answers=answers, dead_letters=[], within_s=OBJECTIVE.within_s
     )
     past = history(tape(arrivals), decisions(arrivals) if with_decisions else [], START, "digits")
-    cost = cost_of(
-        past, arrivals, partition_of=None, partitions=12, curve=CURVE, objective=OBJECTIVE, max_workers=8
-    )
+    cost = cost_of(past, arrivals, partition_of=None, partitions=12, curve=CURVE, objective=OBJECTIVE, max_workers=8)
     return Outcome(
         arrivals=arrivals,
         objective=OBJECTIVE,

@@ -1,0 +1,120 @@
+"""The service curve, stated and fitted; the emulated device; the bounded buffer; the slot."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from autoscaler.model import ServiceCurve
+from inference_workers import slot
+from inference_workers.buffer import Polled, RecordBuffer
+from inference_workers.counters import Counters
+from inference_workers.curve import CurveFit
+from inference_workers.device import Device, parse_device
+from inference_workers.errors import InvalidDevice, ModelNotFound, SlotTaken
+from inference_workers.model import newest_version
+from inference_workers.settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CURVE = ServiceCurve(0.02, 0.01, 8)
+
+
+def test_the_fit_finds_the_line_through_noise_and_outliers() -> None:
+    """A and b come back within 5 % although one batch in ten stalls for a second (medians do not see it)."""
+    fit, random = CurveFit(64), np.random.default_rng(1)
+    for index in range(600):
+        rows = int(random.choice([1, 2, 4, 8, 16, 32, 64]))
+        stall = 1.0 if index % 10 == 0 else 0.0
+        fit.add(rows, 0.005 + 0.001 * rows + stall + random.normal(0, 1e-5))
+    curve = fit.curve()
+    assert curve is not None
+    assert math.isclose(curve.a_s, 0.005, rel_tol=0.05)
+    assert math.isclose(curve.b_s, 0.001, rel_tol=0.05)
+
+
+def test_one_size_tells_no_line() -> None:
+    """Not known is not a guess."""
+    fit = CurveFit(8)
+    fit.add(4, 0.1)
+    assert fit.curve() is None
+
+
+def test_an_emulated_device_holds_the_worker_for_the_rest_of_the_stated_time() -> None:
+    """The answer is the model's own; the time is the stated curve's, less what the computation took."""
+    model: Any = SimpleNamespace(run=lambda inputs: {"y": inputs["x"] + 1})
+    clock = iter([100.0, 100.015, 100.05])
+    held: list[float] = []
+    outputs, seconds, rows = Device(emulated=CURVE).compute(
+        model, {"x": np.zeros((4, 1))}, 3, clock=lambda: next(clock), hold=held.append
+    )
+    assert held == [pytest.approx(0.02 + 0.03 - 0.015)]
+    assert seconds == pytest.approx(0.05)
+    assert rows == 3, "an emulated device does not pay for padding"
+    assert np.all(outputs["y"] == 1)
+
+
+def test_an_emulated_device_says_so() -> None:
+    """Its name stands beside each of its numbers."""
+    assert parse_device("emulated", CURVE).label == "emulated(20 ms + 10 ms/row, batch 8)"
+    assert parse_device("gpu:1", CURVE).label == "gpu:1"
+    with pytest.raises(InvalidDevice, match="'tpu': must be cpu, gpu:N"):
+        parse_device("tpu", CURVE)
+
+
+def test_the_buffer_asks_for_more_until_full_and_again_from_half() -> None:
+    """Partitions are paused at the capacity and resumed at half of it; order is kept; a closed buffer gives nothing."""
+    buffer = RecordBuffer(4)
+    records: list[Any] = [Polled(SimpleNamespace(offset=n), 1) for n in range(4)]
+    assert buffer.wants_more(paused=False)
+    buffer.put(records)
+    assert not buffer.wants_more(paused=False)
+    assert [buffer.get(0).record.offset for _ in range(2)] == [0, 1]  # type: ignore[union-attr]
+    assert not buffer.wants_more(paused=True)
+    assert buffer.get(0) is not None
+    assert buffer.wants_more(paused=True)
+    buffer.close()
+    assert buffer.get(0) is None
+
+
+def test_a_slot_belongs_to_one_holder(tmp_path: Path) -> None:
+    """A second holder is told who has it; after the first is done it is free."""
+    with slot.held(tmp_path, "w0"), pytest.raises(SlotTaken, match="another --slot"), slot.held(tmp_path, "w0"):
+        pass
+    with slot.held(tmp_path, "w0"):
+        pass
+
+
+def test_the_newest_whole_version_is_served(tmp_path: Path) -> None:
+    """Numbers, not names, decide; a directory without saved_model.pb is not a version yet."""
+    with pytest.raises(ModelNotFound, match="holds no version"):
+        newest_version(tmp_path)
+    for version in ("2", "10"):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "saved_model.pb").touch()
+    (tmp_path / "11").mkdir()
+    assert newest_version(tmp_path)[0] == "10"
+
+
+def test_latencies_fall_into_their_buckets_and_are_reported_once() -> None:
+    """Counters run on, latency counts start anew with each snapshot."""
+    counters = Counters()
+    counters.delivered([], [0.0005, 1000.0])
+    counts = counters.snapshot().latency_counts
+    assert (counts[0], counts[-1], sum(counts)) == (1, 1, 2)
+    assert sum(counters.snapshot().latency_counts) == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("delivery", "twice"), ("max_batch", 0), ("drain_s", 0), ("session_timeout_ms", 100), ("revoke_drain_s", 60)],
+)
+def test_a_setting_out_of_range_is_named_with_its_value(field: str, value: object) -> None:
+    """Field, value and what is allowed."""
+    with pytest.raises(ValueError, match=f"worker.{field}={value!r}: "):
+        WorkerSettings(**{field: value})

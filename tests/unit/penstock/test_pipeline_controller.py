@@ -1,0 +1,270 @@
+"""The control loop of one pipeline, fed by hand: no Kafka, no Redis, no processes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from autoscaler.actuators.base import SlotProblem
+from autoscaler.errors import StaleDecider
+from autoscaler.model import ArrivalSample, Claim, Control, FleetStatus, Objective, ServiceCurve, WorkerType
+from autoscaler.redis_store import MetricsStore
+from autoscaler.settings import PolicySettings
+from penstock.deciding import Deciding
+from penstock.pipeline_controller import PipelineController
+from streams import telemetry
+from streams.errors import BrokerUnavailable
+from streams.ownership import Standing
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from autoscaler.model import TelemetryRecord
+
+TYPE = WorkerType(curve=ServiceCurve(0.02, 0.02, 16), boot_s=3.0)
+POLICY = PolicySettings()
+START_S = 1_700_000_000.0
+
+
+class Tape:
+    """A telemetry partition in memory, and a requests topic whose arrivals are stated."""
+
+    def __init__(self) -> None:
+        self.records: list[TelemetryRecord] = []
+        self.now_s = START_S
+        self.end = 0
+        self.away = False
+
+    def prepare(self) -> int:
+        return 3
+
+    def sample(self, fleet: FleetStatus | None, control: Control | None) -> ArrivalSample:
+        if self.away:
+            raise BrokerUnavailable("away")
+        return ArrivalSample("p", self.now_s, {0: self.end}, {0: self.end}, fleet, control)
+
+    def publish(self, record: TelemetryRecord) -> int:
+        if self.away:
+            raise BrokerUnavailable("away")
+        self.records.append(record)
+        return len(self.records) - 1
+
+    def recent(self, since_s: float, until_offset: int) -> list[tuple[int, TelemetryRecord]]:
+        return [(offset, record) for offset, record in enumerate(self.records[:until_offset]) if record.at_s >= since_s]
+
+
+class Hand:
+    """An actuator that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[dict[str, int], int]] = []
+        self.stale = False
+        self.stopped = 0
+
+    def declare(self, fleet: Mapping[str, int], epoch: int) -> None:
+        if self.stale:
+            raise StaleDecider("older")
+        self.told.append((dict(fleet), epoch))
+
+    def reconcile(self) -> None:
+        pass
+
+    def status(self) -> FleetStatus:
+        fleet = self.told[-1][0] if self.told else {}
+        return FleetStatus(fleet, fleet)
+
+    def problems(self) -> tuple[SlotProblem, ...]:
+        return ()
+
+    def stop_workers(self) -> None:
+        self.stopped += 1
+
+
+class Bench:
+    """A controller on a tape, and what feeds it."""
+
+    def __init__(self) -> None:
+        self.tape, self.hand = Tape(), Hand()
+        self.controller = PipelineController(
+            pipeline="p",
+            owner="me",
+            policy=POLICY,
+            worker_types=[TYPE],
+            objective=Objective(1.0, 0.99),
+            link=self.tape,
+            actuator=self.hand,
+            store=MetricsStore(None, "p"),
+            clock=lambda: self.tape.now_s,
+        )
+        self.fed = 0
+
+    def feed(self) -> None:
+        """Hand on what is new on the tape, as the agent would."""
+        while self.fed < len(self.tape.records):
+            value = telemetry.encode(self.tape.records[self.fed])
+            self.controller.record(b"p", value, 3, self.fed)
+            self.fed += 1
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Feed until it is so."""
+        end = time.monotonic() + 10
+        while not condition():
+            assert time.monotonic() < end
+            self.feed()
+            await asyncio.sleep(0.001)
+
+    async def own(self) -> None:
+        """Get the partition and become the owner."""
+        await self.controller.prepared()
+        self.controller.owned(frozenset({3}))
+        await self.until(lambda: self.controller.ownership.epoch is not None)
+
+    async def tick(self, arrivals: int) -> None:
+        """One second with that many arrivals, up to the decision."""
+        self.tape.now_s += 1
+        self.tape.end += arrivals
+        told = len(self.hand.told)
+        await self.controller._sample()
+        await self.until(lambda: len(self.hand.told) > told)
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    """A controller that ends with the test."""
+    bench = Bench()
+    yield bench
+    await bench.controller.stop(stop_workers=False)
+
+
+async def test_only_the_partition_of_the_pipeline_makes_an_owner(bench: Bench) -> None:
+    """Other telemetry partitions are other pipelines'; losing ours ends deciding."""
+    await bench.controller.prepared()
+    bench.controller.owned(frozenset({0, 1}))
+    assert bench.controller.ownership.standing is Standing.SPECTATOR
+    await bench.own()
+    bench.controller.lost(frozenset({0}))
+    assert bench.controller.ownership.epoch == 0
+    bench.controller.lost(frozenset({3}))
+    assert bench.controller.ownership.epoch is None
+
+
+async def test_load_grows_the_fleet_under_the_claims_epoch(bench: Bench) -> None:
+    """Arrivals on the tape become a declared fleet that can carry them."""
+    await bench.own()
+    for _ in range(8):
+        await bench.tick(120)
+    fleet, epoch = bench.hand.told[-1]
+    assert epoch == bench.controller.ownership.epoch == 0
+    # One worker does 16 / 0.34 s = 47/s, with one partition more do not help.
+    assert fleet["cpu"] >= 1
+
+
+async def test_a_younger_claim_ends_deciding(bench: Bench) -> None:
+    """A claim by another that is read from the tape is obeyed at once."""
+    await bench.own()
+    await bench.tick(10)
+    bench.tape.publish(Claim("p", "other", bench.tape.now_s))
+    bench.feed()
+    assert bench.controller.ownership.standing is Standing.SUPERSEDED
+    told = len(bench.hand.told)
+    bench.tape.publish(bench.tape.sample(None, None))
+    bench.feed()
+    await asyncio.sleep(0.02)
+    assert len(bench.hand.told) == told
+
+
+async def test_a_refused_epoch_ends_deciding(bench: Bench) -> None:
+    """An actuator that knows a higher epoch is believed."""
+    await bench.own()
+    bench.hand.stale = True
+    await bench.controller._sample()
+    await bench.until(lambda: bench.controller.ownership.standing is Standing.SUPERSEDED)
+
+
+async def test_old_samples_are_folded_and_not_decided_on(bench: Bench) -> None:
+    """While it catches up with the tape, a decider does not act on what was an hour ago."""
+    await bench.own()
+    bench.controller._newest_sample = 50
+    sample = bench.tape.sample(None, None)
+    bench.controller.record(b"p", telemetry.encode(sample), 3, 40)
+    assert bench.controller._due is None
+    bench.controller.record(b"p", telemetry.encode(sample), 3, 50)
+    assert bench.controller._due is not None
+
+
+async def test_malformed_and_foreign_records_do_nothing(bench: Bench) -> None:
+    """What is not ours, or no record, is passed over."""
+    await bench.own()
+    sample = telemetry.encode(bench.tape.sample(None, None))
+    bench.controller.record(b"q", sample, 3, 90)
+    bench.controller.record(b"p", b"{", 3, 91)
+    bench.controller.record(b"p", sample.replace(b'"p"', b'"q"'), 3, 92)
+    assert bench.controller._due is None
+
+
+async def test_a_broker_that_is_away_costs_samples_only(bench: Bench) -> None:
+    """Sampling fails without an exception; the next sample that works is decided on."""
+    await bench.own()
+    await bench.tick(10)
+    bench.tape.away = True
+    await bench.controller._sample()
+    bench.tape.away = False
+    await bench.tick(10)
+    assert bench.controller.ownership.epoch == 0
+
+
+async def test_what_came_while_the_tape_was_read_is_not_lost(bench: Bench) -> None:
+    """Records between the claim and the end of the replay are folded afterwards, in order."""
+    await bench.controller.prepared()
+    bench.controller.owned(frozenset({3}))
+    late = Claim("p", "other", START_S)
+    bench.controller.record(b"p", telemetry.encode(late), 3, 5)
+    await bench.until(lambda: bench.controller.ownership.standing is not Standing.CLAIMING)
+    assert bench.controller.ownership.standing is Standing.SUPERSEDED
+
+
+async def test_advice_by_control_is_not_acted_on(bench: Bench) -> None:
+    """`advisory` in the control that rides on the sample stops the acting, not the deciding."""
+    await bench.own()
+    sample = ArrivalSample("p", START_S + 1, {0: 0}, {0: 0}, FleetStatus({}, {}), Control(advisory=True))
+    told = len(bench.hand.told)
+    bench.controller.record(b"p", telemetry.encode(sample), 3, 99)
+    await bench.until(lambda: not bench.controller._deciding_now)
+    assert len(bench.hand.told) == told
+
+
+async def test_workers_are_stopped_only_when_asked() -> None:
+    """The end of an autoscaler is not the end of its workers."""
+    for asked in (False, True):
+        bench = Bench()
+        await bench.own()
+        await bench.controller.stop(stop_workers=asked)
+        assert bench.hand.stopped == int(asked)
+
+
+def test_a_replayed_tape_gives_the_same_decisions() -> None:
+    """A decider that learnt from the tape decides the next sample as the one who lived through it."""
+
+    def fresh() -> Deciding:
+        return Deciding("p", POLICY, [TYPE], Objective(1.0, 0.99))
+
+    lived, tape, end = fresh(), [], 0
+    fleet = {"cpu": 0}
+    for second in range(90):
+        end += 30 if second < 45 else 150
+        sample = ArrivalSample(
+            "p", START_S + second, {0: end // 2, 1: end - end // 2}, {0: 0, 1: 0}, FleetStatus(fleet, fleet)
+        )
+        tape.append((second + 1, sample))
+        lived.fold(sample, second + 1)
+        fleet = dict(lived.conclude(lived.look(sample)).fleet)
+    restarted = fresh()
+    restarted.replay(tape, [], Claim("p", "me", START_S + 90), 200)
+    end += 150
+    after = ArrivalSample("p", START_S + 90, {0: end // 2, 1: end - end // 2}, {0: 0, 1: 0}, FleetStatus(fleet, fleet))
+    for deciding in (lived, restarted):
+        deciding.fold(after, 300)
+    assert restarted.conclude(restarted.look(after)) == lived.conclude(lived.look(after))

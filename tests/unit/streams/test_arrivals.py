@@ -1,0 +1,55 @@
+"""Arrival samples: what is asked for, and what a partition without a commit counts from."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from autoscaler.model import Control, FleetStatus
+from streams.arrivals import ArrivalSampler
+
+
+class Cluster:
+    """Offsets of an imagined cluster, and how often each was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: Counter[str] = Counter()
+        self.commits: dict[int, int | None] = {0: 3, 1: None}
+
+    def end_offsets(self, topic: str) -> dict[int, int]:
+        self.asked[f"ends {topic}"] += 1
+        return {0: 10, 1: 20}
+
+    def start_offsets(self, topic: str) -> dict[int, int]:
+        self.asked[f"starts {topic}"] += 1
+        return {0: 0, 1: 7}
+
+    def committed(self, group: str, topic: str) -> dict[int, int | None]:
+        self.asked[f"commits {group} {topic}"] += 1
+        return dict(self.commits)
+
+
+def test_a_sample_costs_one_question_for_ends_and_one_for_commits() -> None:
+    """Fleet and control ride along; the number of questions does not depend on the traffic."""
+    cluster = Cluster()
+    cluster.commits = {0: 3, 1: 4}
+    fleet, control = FleetStatus({"cpu": 1}, {}), Control(paused=True)
+    sample = ArrivalSampler(cluster, "digits", lambda: 5.0).sample(fleet, control)
+    assert (sample.at_s, sample.end_offsets, sample.committed) == (5.0, {0: 10, 1: 20}, {0: 3, 1: 4})
+    assert (sample.fleet, sample.control) == (fleet, control)
+    assert cluster.asked == {"ends digits.requests": 1, "commits penstock.digits digits.requests": 1}
+
+
+def test_a_partition_without_a_commit_counts_from_its_start() -> None:
+    """What retention has removed was never backlog; the starts are asked for rarely, and never-written stays unknown."""
+    cluster = Cluster()
+    now_s = [100.0]
+    sampler = ArrivalSampler(cluster, "digits", lambda: now_s[0])
+    assert sampler.sample().committed == {0: 3, 1: 7}
+    now_s[0] = 129.0
+    sampler.sample()
+    assert cluster.asked["starts digits.requests"] == 1
+    now_s[0] = 131.0
+    sampler.sample()
+    assert cluster.asked["starts digits.requests"] == 2
+    cluster.commits = {0: None, 1: 9}
+    assert sampler.sample().committed == {0: None, 1: 9}
