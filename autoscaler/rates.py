@@ -72,7 +72,7 @@ class ArrivalTracker:
         if not self._times or sample.at_s > self._times[-1]:
             return self._append(sample.at_s, row)
         behind_s = self._times[-1] - sample.at_s
-        newest = np.fmax.reduce(np.vstack(self._rows[-2:]))
+        newest = np.fmax.reduce(np.array(self._rows[-2:]))
         grown = bool(np.any(row > newest))
         if behind_s > _CLOCK_STEP_S and (grown or (in_order and behind_s > self._settings.sample_gap_s)):
             self._set_back(sample.at_s, row)
@@ -114,7 +114,7 @@ class ArrivalTracker:
         shares = curve.by_partition(_SHARE_WINDOW_S)
         return ArrivalHistory(
             until_s=curve.until_s,
-            counts=tuple(None if np.isnan(count) else round(float(count), 6) for count in counts),
+            counts=tuple(None if count != count else count for count in counts.round(6).tolist()),  # noqa: PLR0124 - NaN
             by_partition={p: round(float(shares[i]), 6) for p, i in self._partitions.items()},
         )
 
@@ -173,7 +173,7 @@ class ArrivalTracker:
         if len(self._times) < 2 or abs(at_s - self._times[-1]) > self._settings.sample_fresh_s:  # noqa: PLR2004 - a difference
             return None
         if self._curve is None:
-            self._curve = _Curve(self._times, np.vstack(self._rows), self._joined, self._settings.sample_gap_s)
+            self._curve = _Curve(self._times, np.array(self._rows), self._joined, self._settings.sample_gap_s)
         return self._curve
 
 

@@ -83,9 +83,10 @@ def written(page: str) -> str:
         lines = [f"| `{key}` | {default} | {meaning} |\n" for key, (default, meaning) in rows(kind).items()]
         table = "| key | default | meaning |\n|---|---|---|\n" + "".join(lines)
         pattern = rf"(?ms)(^#+ {re.escape(heading)}\n(?:[^|#].*?\n|\n)*)(?:^\|[^\n]*\n)+"
-        page, count = re.subn(pattern, lambda found, table=table: found[1] + table, page, count=1)
-        if not count:
+        found = re.search(pattern, page)
+        if found is None:
             raise ValueError(f"{PAGE}: no table below the heading {heading!r}")
+        page = page[: found.end(1)] + table + page[found.end() :]
     return page
 
 

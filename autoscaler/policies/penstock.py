@@ -42,6 +42,8 @@ class PolicyState:
     decided_at_s: float | None = None
     #: When the fleet was last made larger; `None` = not by this state.
     grown_at_s: float | None = None
+    #: Count before that.
+    grown_from: int = 0
     #: Workers that were ready at the last look, and when that last changed: each change is a rebalance.
     ready: tuple[str, ...] = ()
     rebalanced_at_s: float | None = None
@@ -167,6 +169,9 @@ def _fleet(observation: Observation, settings: PolicySettings, kind: WorkerType,
     since_s = observation.at_s - state.grown_at_s if state.grown_at_s is not None else None
     if since_s is not None and 0 <= since_s < settings.start_patience * kind.boot_s:
         # Late starters are expected at the next tick, until patience ends.
+        if not any(report.worker_type == kind.name for report in observation.reports.values()):
+            # Not one report: the workers of before are taken to serve still.
+            ready = min(declared, state.grown_from)
         return _Fleet(declared, ready, max(settings.tick_s, kind.boot_s - since_s))
     # Reports are missing, not workers: those that run are taken to serve.
     running = known.running.get(kind.name, 0) if known is not None else declared
@@ -288,6 +293,7 @@ def _decided(
             decided=count,
             decided_at_s=observation.at_s,
             grown_at_s=observation.at_s if grown else state.grown_at_s,
+            grown_from=(before or 0) if grown else state.grown_from,
         )
     decision = Decision(
         pipeline=observation.pipeline,

@@ -7,6 +7,7 @@ ceil(partitions / c) changes.
 
 from __future__ import annotations
 
+import functools
 import heapq
 import math
 from typing import TYPE_CHECKING
@@ -57,6 +58,12 @@ def busiest_share(shares: Sequence[float], workers: int) -> float:
     """
     if workers < 1 or not shares:
         raise ValueError(f"workers={workers}, {len(shares)} partitions: both must be at least 1")
+    return _busiest_share(tuple(shares), workers)
+
+
+@functools.lru_cache(maxsize=1024)
+def _busiest_share(shares: tuple[float, ...], workers: int) -> float:
+    """Remembered, since one decision asks for the same counts several times."""
     partitions = len(shares)
     by_count = math.ceil(partitions / workers) / partitions
     if shares[0] - shares[-1] < 1e-12:  # noqa: PLR2004 - equal but for rounding

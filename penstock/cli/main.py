@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib
 import sys
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 import click
 
 from penstock.errors import NotInstalled, PenstockError
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,7 +12,6 @@ from penstock.errors import KafkaUnusable
 from streams import topics
 from streams.errors import StreamsError
 from streams.kafka import Admin
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,7 +16,6 @@ from inference_workers.worker import WorkerSpec, run
 from penstock import logs, settings
 from penstock.cli._options import config_option, log_level_option
 from streams.errors import AuthenticationFailed, Fenced, KafkaFailure, NotAuthorized, TopicMissing
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path

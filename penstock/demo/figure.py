@@ -23,7 +23,7 @@ MOST_POINTS = 12_000
 
 
 def figure(outcome: Outcome) -> Any:
-    """A matplotlib figure of the run; the caller saves it. Uses no display."""
+    """A matplotlib figure of the run, without a display; see `pictures`."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - takes a second, and only the report needs it
     from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: PLC0415
 
@@ -43,25 +43,18 @@ def figure(outcome: Outcome) -> Any:
     return made
 
 
-def png(outcome: Outcome, dpi: int = 130) -> bytes:
-    """The picture as PNG."""
-    return _saved(outcome, "png", dpi)
-
-
-def svg(outcome: Outcome) -> str:
-    """The picture as SVG, the single requests in it as pixels (thousands of shapes would be slow to show)."""
-    text = _saved(outcome, "svg", 160).decode("utf-8")
-    return text[text.index("<svg") :]
-
-
-def _saved(outcome: Outcome, form: str, dpi: int) -> bytes:
+def pictures(outcome: Outcome) -> tuple[bytes, str]:
+    """The figure as PNG, and as SVG with the single requests as pixels (thousands of shapes would be slow to show)."""
     from matplotlib import rc_context  # noqa: PLC0415
 
     settings = {"font.family": "DejaVu Sans", "font.size": 9.5, "svg.fonttype": "path", "svg.hashsalt": "penstock"}
-    buffer = io.BytesIO()
+    pixels, shapes = io.BytesIO(), io.BytesIO()
     with rc_context(settings):
-        figure(outcome).savefig(buffer, format=form, dpi=dpi, metadata={"Date": None} if form == "svg" else None)
-    return buffer.getvalue()
+        made = figure(outcome)
+        made.savefig(pixels, format="png", dpi=130)
+        made.savefig(shapes, format="svg", dpi=160, metadata={"Date": None})
+    text = shapes.getvalue().decode("utf-8")
+    return pixels.getvalue(), text[text.index("<svg") :]
 
 
 def _style(axis: Any) -> None:

@@ -1,8 +1,8 @@
 """Runs the demo's autoscaler and ends it and its workers when the demo is gone, however it went.
 
 Run as `python -m penstock.demo.leash STATE_DIR PIPELINE ARGUMENT...` (the arguments are the Python interpreter's). It
-acts at SIGTERM, at the end of its standard input, whose other end the demo holds, at the loss of its parent, and when the
-autoscaler ends by itself. Its exit code is the autoscaler's.
+acts at SIGTERM, at the end of its standard input, whose other end the demo holds, at the loss of its parent, and when
+the autoscaler ends by itself. Its exit code is the autoscaler's.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from penstock.demo.figure import png, svg
+from penstock.demo.figure import pictures
 from penstock.demo.outcome import summary
 
 if TYPE_CHECKING:
@@ -49,9 +49,10 @@ def write_report(outcome: Outcome, directory: Path) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     words = json.dumps(summary(outcome), indent=2) + "\n"
     (directory / "summary.json").write_text(words, encoding="utf-8")
-    (directory / "report.png").write_bytes(png(outcome))
+    pixels, shapes = pictures(outcome)
+    (directory / "report.png").write_bytes(pixels)
     page = directory / "report.html"
-    page.write_text(render(outcome, svg(outcome)), encoding="utf-8")
+    page.write_text(render(outcome, shapes), encoding="utf-8")
     return page
 
 
@@ -94,9 +95,9 @@ on the same arrivals. It is chosen in hindsight and pays for no start, rebalance
 <h2>Decisions that changed the fleet</h2>
 <div class="card">{_table(("#second", "action", "#workers", "reason"), _decisions(outcome))}</div>
 <h2>How it was measured</h2>
-<div class="card"><p>Latency runs from the moment a request was meant to be sent to the moment a <code>read_committed</code>
-reader had its result: a transactional result cannot be read before its commit. The generator is open loop and was itself
-late by {_ms(outcome.lateness_p99_ms)} (99th percentile). Pictures: held out from training; the model alone gets
+<div class="card"><p>Latency runs from the moment a request was meant to be sent to the moment a
+<code>read_committed</code> reader had its result: a transactional result cannot be read before its commit. The
+generator is open loop and was itself late by {_ms(outcome.lateness_p99_ms)} (99th percentile). Pictures: held out from training; the model alone gets
 {_percent(outcome.model_accuracy)} of them right. Attainment counts only <code>ok</code> results, over all requests
 sent.</p>{_table(("", ""), _facts(outcome))}</div>
 </main></body></html>

@@ -50,7 +50,7 @@ class Server:
     def start(self) -> None:
         """Start it on the same port."""
         self.process = self.node.start()
-        self.node.wait_ready(self.process)
+        until(self.node.ready)
 
     def stop(self) -> None:
         """End it."""

@@ -34,6 +34,8 @@ def test_a_note_comes_back_as_it_was(tmp_path: Path) -> None:
     state.save(path, dataclasses.replace(NOTE, kafka=None))
     assert state.load(path) == dataclasses.replace(NOTE, kafka=None)
     assert list(tmp_path.iterdir()) == [path]
+    path.write_text(path.read_text().replace('"version": 1', '"version": 2'))
+    assert state.load(path) is None
 
 
 @given(st.one_of(st.binary(max_size=40), st.sampled_from([b"[]", b'{"version": 1}', b'{"version": 9}', b"null"])))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 READY = "import sys, time; print('ready', flush=True); time.sleep(600)"
+TIDY = f"import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); {READY}"
 DEAF = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {READY}"
 
 
@@ -75,21 +76,23 @@ def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
 
 
 def test_a_stopped_process_is_woken_to_end(tmp_path: Path) -> None:
-    """One that was frozen by SIGSTOP still ends by SIGTERM."""
-    ref = start(tmp_path)
+    """One that was frozen by SIGSTOP and tidies up at SIGTERM, as Java does, still ends by it."""
+    ref = start(tmp_path, TIDY)
     os.kill(ref.pid, signal.SIGSTOP)
     assert ref.stop(timeout_s=10)
     assert not ref.alive()
 
 
 def test_a_zombie_counts_as_dead(tmp_path: Path) -> None:
-    """A killed child that nobody waited for is not alive."""
+    """A killed child that nobody waited for is not alive, and looking at it collects it."""
     ref = start(tmp_path)
     os.kill(ref.pid, signal.SIGKILL)
     deadline = time.monotonic() + 10
     while ref.alive():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+    with pytest.raises(ProcessLookupError):
+        os.kill(ref.pid, 0)
 
 
 def test_an_unnoted_process_is_found_by_program_and_marker(sleeper: ProcessRef, tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from autoscaler.actuators.base import SlotProblem
 from autoscaler.errors import StaleDecider
 from autoscaler.model import ArrivalSample, Claim, Control, FleetStatus, Objective, ServiceCurve, WorkerType
 from autoscaler.redis_store import MetricsStore
@@ -22,6 +21,7 @@ from streams.ownership import Standing
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
+    from autoscaler.actuators.base import SlotProblem
     from autoscaler.model import TelemetryRecord
 
 TYPE = WorkerType(curve=ServiceCurve(0.02, 0.02, 16), boot_s=3.0)
@@ -39,20 +39,25 @@ class Tape:
         self.away = False
 
     def prepare(self) -> int:
+        """The partition."""
         return 3
 
     def sample(self, fleet: FleetStatus | None, control: Control | None) -> ArrivalSample:
+        """Where the topic stands."""
         if self.away:
             raise BrokerUnavailable("away")
-        return ArrivalSample("p", self.now_s, {0: self.end}, {0: self.end}, fleet, control)
+        ends = dict.fromkeys(range(12), self.end)
+        return ArrivalSample("p", self.now_s, ends, ends, fleet, control)
 
     def publish(self, record: TelemetryRecord) -> int:
+        """Append."""
         if self.away:
             raise BrokerUnavailable("away")
         self.records.append(record)
         return len(self.records) - 1
 
     def recent(self, since_s: float, until_offset: int) -> list[tuple[int, TelemetryRecord]]:
+        """Read again."""
         return [(offset, record) for offset, record in enumerate(self.records[:until_offset]) if record.at_s >= since_s]
 
 
@@ -65,21 +70,25 @@ class Hand:
         self.stopped = 0
 
     def declare(self, fleet: Mapping[str, int], epoch: int) -> None:
+        """Note it."""
         if self.stale:
             raise StaleDecider("older")
         self.told.append((dict(fleet), epoch))
 
     def reconcile(self) -> None:
-        pass
+        """Nothing to do."""
 
     def status(self) -> FleetStatus:
+        """As last told."""
         fleet = self.told[-1][0] if self.told else {}
         return FleetStatus(fleet, fleet)
 
     def problems(self) -> tuple[SlotProblem, ...]:
+        """None."""
         return ()
 
     def stop_workers(self) -> None:
+        """Count it."""
         self.stopped += 1
 
 
@@ -155,11 +164,11 @@ async def test_load_grows_the_fleet_under_the_claims_epoch(bench: Bench) -> None
     """Arrivals on the tape become a declared fleet that can carry them."""
     await bench.own()
     for _ in range(8):
-        await bench.tick(120)
+        await bench.tick(10)
     fleet, epoch = bench.hand.told[-1]
     assert epoch == bench.controller.ownership.epoch == 0
-    # One worker does 16 / 0.34 s = 47/s, with one partition more do not help.
-    assert fleet["cpu"] >= 1
+    # 12 partitions get 10/s each, and one worker does 16 rows in 0.34 s = 47/s.
+    assert fleet["cpu"] >= 3
 
 
 async def test_a_younger_claim_ends_deciding(bench: Bench) -> None:

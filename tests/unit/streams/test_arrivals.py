@@ -16,14 +16,17 @@ class Cluster:
         self.commits: dict[int, int | None] = {0: 3, 1: None}
 
     def end_offsets(self, topic: str) -> dict[int, int]:
+        """Next to be written."""
         self.asked[f"ends {topic}"] += 1
         return {0: 10, 1: 20}
 
     def start_offsets(self, topic: str) -> dict[int, int]:
+        """First kept."""
         self.asked[f"starts {topic}"] += 1
         return {0: 0, 1: 7}
 
     def committed(self, group: str, topic: str) -> dict[int, int | None]:
+        """Next to be answered."""
         self.asked[f"commits {group} {topic}"] += 1
         return dict(self.commits)
 
@@ -40,7 +43,7 @@ def test_a_sample_costs_one_question_for_ends_and_one_for_commits() -> None:
 
 
 def test_a_partition_without_a_commit_counts_from_its_start() -> None:
-    """What retention has removed was never backlog; the starts are asked for rarely, and never-written stays unknown."""
+    """What retention has removed was never backlog; the starts are asked for rarely, a start of 0 stays unknown."""
     cluster = Cluster()
     now_s = [100.0]
     sampler = ArrivalSampler(cluster, "digits", lambda: now_s[0])

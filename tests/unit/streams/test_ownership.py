@@ -45,7 +45,7 @@ def test_a_younger_claim_of_another_ends_it() -> None:
 
 
 def test_a_superseded_owner_that_keeps_the_partition_claims_again() -> None:
-    """A claim of a process that lost the partition before it was written must not leave the pipeline without a decider."""
+    """A claim by one that had lost the partition before must not leave the pipeline without a decider."""
     ownership = owner(10)
     ownership.saw_claim("other", 11, now_s=100)
     assert not ownership.may_reclaim(114)

@@ -1,8 +1,11 @@
-"""A made-up run for the tests of report and summary."""
+"""A made-up run for the tests of report, summary and history."""
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
+import pytest
 
 from autoscaler.model import (
     ArrivalSample,
@@ -21,6 +24,19 @@ from penstock.demo.outcome import Outcome, cost_of
 START = 1_000.0
 CURVE = ServiceCurve(0.02, 0.02, 8)
 OBJECTIVE = Objective(2.0, 0.95)
+
+
+class Forgery(Protocol):
+    """Makes up a finished run."""
+
+    def __call__(self, duration_s: float = ..., *, lose: int = ..., with_decisions: bool = ...) -> Outcome:
+        """A run of so many seconds in which so many requests were lost."""
+
+
+@pytest.fixture
+def forge() -> Forgery:
+    """Makes up a finished run."""
+    return outcome
 
 
 def fleet_at(second: float, duration_s: float) -> int:
