@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping  # noqa: TC003 - telemetry builds its codec from these annotations at run time
 from dataclasses import dataclass, field
-from typing import ClassVar, TYPE_CHECKING
+from typing import ClassVar
 
 #: Upper bounds of the latency histogram's buckets, in seconds: a factor of 10^(1/8) (1.33) apart from 1 ms to 100 s, so
 #: a quantile read from it is at most a third above the truth. The bucket after the last bound has no upper end.

@@ -33,9 +33,10 @@ from streams.kafka.group_consumer import GroupConsumer
 from streams.records import Limits
 
 if TYPE_CHECKING:
-    from inference_workers.answers import Answer
     from collections.abc import Callable
     from pathlib import Path
+
+    from inference_workers.answers import Answer
 
 log = logging.getLogger(__name__)
 

@@ -11,13 +11,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autoscaler.errors import ActuatorFailed
 
 if TYPE_CHECKING:
-    from autoscaler.actuators.base import Launcher
     from collections.abc import Mapping, Sequence
+
+    from autoscaler.actuators.base import Launcher
 
 log = logging.getLogger(__name__)
 

@@ -89,7 +89,9 @@ def build_app(
     app.agent(topic, name="telemetry")(telemetry)
 
     async def assigned(_: Any, places: Iterable[Any], **__: Any) -> None:
-        on_owned(frozenset(place.partition for place in places if place.topic == topics.TELEMETRY))
+        mine = frozenset(place.partition for place in places if place.topic == topics.TELEMETRY)
+        log.info("agent.assigned", extra={"pipeline": pipeline, "partitions": sorted(mine)})
+        on_owned(mine)
 
     async def revoked(_: Any, places: Iterable[Any], **__: Any) -> None:
         on_lost(frozenset(place.partition for place in places if place.topic == topics.TELEMETRY))

@@ -84,6 +84,11 @@ class Autoscaler:
                     found.append(entry)
         return found
 
+    def partitions(self) -> list[int]:
+        """Telemetry partitions that it was given last."""
+        given = self.events("agent.assigned")
+        return list(given[-1]["partitions"]) if given else []
+
     def kill(self) -> None:
         """End it by force."""
         self.process.kill()
@@ -158,12 +163,12 @@ def test_one_of_two_decides_and_the_other_takes_over(site: Site, redis_url: str)
     """Of two processes one owns the pipeline; when it is killed the other goes on, under a higher epoch."""
     both = [site.start(), site.start()]
     site.until(lambda: site.declared() and len(site.workers()) == 1)
-    # Until both are members: only then is the assignment settled.
-    site.until(lambda: sum(len(a.events("autoscaler.owner")) for a in both) >= 1)
+    site.until(lambda: sum(len(autoscaler.partitions()) for autoscaler in both) == topics.TELEMETRY_PARTITIONS)
+    site.until(lambda: all(autoscaler.partitions() for autoscaler in both))
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
         key = f"penstock:{site.pipeline}:metrics"
-        site.until(lambda: client.hexists(key, "owner"))
-        time.sleep(5)  # both have joined by then; a late join may move the pipeline once
+        epochs = [event["epoch"] for a in both for event in a.events("autoscaler.owner")]
+        site.until(lambda: int(client.hget(key, "epoch") or -1) >= max(epochs))
         before = client.hgetall(key)
         owner = next(a for a in both if f"-{a.process.pid}-" in before["owner"])
         other = next(a for a in both if a is not owner)

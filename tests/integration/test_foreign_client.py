@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from penstock.local.jar_lock import pinned
-from penstock.local.jars import JarCache, fetch_with_jgo
-from penstock.local.java import Java, java_executable
-from penstock.local.paths import cache_directory
+from penstock.local.services import java_with_kafka
 from streams import topics
 
 if TYPE_CHECKING:
@@ -25,8 +20,7 @@ pytestmark = [pytest.mark.services, pytest.mark.tensorflow]
 def test_a_request_typed_by_hand_is_answered(served: Pipeline) -> None:
     """No header, no id, whole numbers for floats, nested data: the result is JSON that a person can read."""
     served.start("w0")
-    jars = JarCache(cache_directory(os.environ, Path.home()), fetch_with_jgo).ensure(pinned())
-    java = Java(java_executable(), jars)
+    java = java_with_kafka()
     request = {"inputs": [{"name": "x", "shape": [2, 4], "datatype": "FP32", "data": [[1, 2, 3, 4], [5, 6, 7, 8]]}]}
     broker = ["--bootstrap-server", served.kafka.servers[0]]
     subprocess.run(
