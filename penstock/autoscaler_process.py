@@ -144,6 +144,7 @@ class _Process:
             link=self.link,
             actuator=self._actuator(launcher),
             store=self.store,
+            health_file=Path(settings.state_dir) / "health" / "autoscaler.json",
         )
 
     def _actuator(self, launcher: Launcher | None) -> Actuator:

@@ -7,7 +7,9 @@ delays no sample, a broker that is away no restart of a worker, and Redis nothin
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import os
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -16,13 +18,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from autoscaler.errors import AutoscalerError, StaleDecider, StoreUnavailable
 from autoscaler.model import Action, ArrivalSample, Claim
 from penstock.deciding import Deciding
+from penstock.logs import RateLimit
 from streams import telemetry
 from streams.errors import KafkaFailure, MalformedTelemetry, StreamsError
-from streams.logs import RateLimit
 from streams.ownership import Ownership, Standing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from autoscaler.actuators.base import Actuator
     from autoscaler.model import (
@@ -39,7 +42,9 @@ if TYPE_CHECKING:
     from penstock.deciding import Look
 
 log = logging.getLogger(__name__)
-log.addFilter(RateLimit(every_s=10.0))
+#: For what goes wrong at each tick while something is away.
+trouble = logging.getLogger(f"{__name__}.trouble")
+trouble.addFilter(RateLimit())
 
 #: Records kept while the tape is being read again; more than arrive in that time.
 _BUFFERED = 5_000
@@ -75,6 +80,7 @@ class PipelineController:
         link: Ties to Kafka.
         actuator: Who obeys.
         store: Redis.
+        health_file: Written anew at each tick: the sign of life that `penstock health` looks at. `None` = none.
         clock: Unix seconds.
     """
 
@@ -89,6 +95,7 @@ class PipelineController:
         link: Link,
         actuator: Actuator,
         store: MetricsStore,
+        health_file: Path | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._pipeline = pipeline
@@ -100,6 +107,7 @@ class PipelineController:
         self._link = link
         self._actuator = actuator
         self._store = store
+        self._health_file = health_file
         self._clock = clock
         self.ownership = Ownership(owner)
         self._deciding = self._fresh()
@@ -144,10 +152,10 @@ class PipelineController:
         try:
             record = telemetry.decode(value)
         except MalformedTelemetry as error:
-            log.warning("telemetry.malformed", extra={"offset": offset, "error": str(error)})
+            trouble.warning("telemetry.malformed", extra={"offset": offset, "error": str(error)})
             return
         if record.pipeline != self._pipeline:
-            log.warning("telemetry.wrong_key", extra={"offset": offset, "pipeline": record.pipeline})
+            trouble.warning("telemetry.wrong_key", extra={"offset": offset, "pipeline": record.pipeline})
         elif standing is Standing.OWNER:
             self._take(record, offset)
         else:
@@ -205,7 +213,7 @@ class PipelineController:
                 epoch = await self.in_kafka_thread(self._link.publish, claim)
                 deciding = await self.in_kafka_thread(self._replayed, claim, epoch)
             except KafkaFailure as error:
-                log.warning("autoscaler.claim_failed", extra={"pipeline": self._pipeline, "error": str(error)})
+                trouble.warning("autoscaler.claim_failed", extra={"pipeline": self._pipeline, "error": str(error)})
                 await asyncio.sleep(_CLAIM_RETRY_S)
                 continue
             if self.ownership.claimed(term, epoch):
@@ -258,7 +266,7 @@ class PipelineController:
                 lambda: self._link.publish(self._link.sample(fleet, control))
             )
         except StreamsError as error:
-            log.warning("autoscaler.sample_failed", extra={"pipeline": self._pipeline, "error": str(error)})
+            trouble.warning("autoscaler.sample_failed", extra={"pipeline": self._pipeline, "error": str(error)})
 
     # --- deciding and acting ---
 
@@ -278,7 +286,7 @@ class PipelineController:
                 self._record(look, decision, epoch)
         except Exception:
             # The fleet stays as declared; the next sample is another chance.
-            log.exception("autoscaler.decide_failed", extra={"pipeline": self._pipeline})
+            trouble.exception("autoscaler.decide_failed", extra={"pipeline": self._pipeline})
         finally:
             self._deciding_now = False
 
@@ -289,7 +297,7 @@ class PipelineController:
             log.warning("autoscaler.stale", extra={"pipeline": self._pipeline, "error": str(error)})
             self.ownership.superseded(self._clock())
         except AutoscalerError as error:
-            log.error("autoscaler.act_failed", extra={"pipeline": self._pipeline, "error": str(error)})  # noqa: TRY400
+            trouble.error("autoscaler.act_failed", extra={"pipeline": self._pipeline, "error": str(error)})
 
     def _declare(self, fleet: Mapping[str, int], epoch: int) -> FleetStatus:
         before = self._actuator.status().declared
@@ -300,14 +308,19 @@ class PipelineController:
         return self._actuator.status()
 
     async def _reconcile(self) -> None:
+        sign = json.dumps({"state": self.ownership.standing.value, "pid": os.getpid(), "epoch": self.ownership.epoch})
+
         def step() -> FleetStatus:
+            if self._health_file is not None:
+                self._health_file.parent.mkdir(parents=True, exist_ok=True)
+                self._health_file.write_text(sign, encoding="utf-8")
             self._actuator.reconcile()
             return self._actuator.status()
 
         try:
             self._fleet = await self._in(self._fleet_thread, step)
-        except AutoscalerError as error:
-            log.error("autoscaler.reconcile_failed", extra={"error": str(error)})  # noqa: TRY400
+        except (AutoscalerError, OSError) as error:
+            trouble.error("autoscaler.reconcile_failed", extra={"error": str(error)})
 
     def _record(self, look: Look, decision: Decision, epoch: int) -> None:
         problems = self._actuator.problems()
@@ -345,7 +358,7 @@ class PipelineController:
         try:
             self._partition = await self.in_kafka_thread(self._link.prepare)
         except StreamsError as error:
-            log.warning("autoscaler.not_ready", extra={"pipeline": self._pipeline, "error": str(error)})
+            trouble.warning("autoscaler.not_ready", extra={"pipeline": self._pipeline, "error": str(error)})
 
     def _in(self, thread: ThreadPoolExecutor, call: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
         return asyncio.get_running_loop().run_in_executor(thread, call, *arguments)
@@ -365,7 +378,7 @@ class PipelineController:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("autoscaler.task_failed", extra={"task": task.get_name()}, exc_info=error)
+            trouble.error("autoscaler.task_failed", extra={"task": task.get_name()}, exc_info=error)
 
 
 def _by_type(reports: Iterable[WorkerReport]) -> dict[str, int]:

@@ -176,10 +176,9 @@ class ProcessActuator:
             return record
         if record.pid is None:
             return self._searched(record)
-        code = self._launcher.exit_code(record.pid)
-        if code is None and record.born is not None and identity.alive(record.pid, record.born):
+        if record.born is not None and identity.alive(record.pid, record.born):
             return record
-        return self._after_end(record, code)
+        return self._after_end(record, self._launcher.exit_code(record.pid))
 
     def _searched(self, record: SlotRecord) -> SlotRecord | None:
         """The autoscaler was killed between starting a worker and noting it: find it, or start anew."""

@@ -87,7 +87,7 @@ def _load(axis: Any, outcome: Outcome) -> None:
         np.arange(len(counts) + 1), np.append(counts, counts[-1]), step="post", color=LOAD, alpha=0.30, linewidth=0,
         label="arrivals in each second",
     )  # fmt: skip
-    axis.plot(np.arange(len(counts)) + 0.5, _smooth(counts), color=LOAD, linewidth=1.8, label="mean of 5 s")
+    axis.step(np.arange(len(counts) + 1), np.append(counts, counts[-1]), where="post", color=LOAD, linewidth=0.9)
     if history.upper:
         ahead = "" if history.horizon_s is None else f" {history.horizon_s:.0f} s before"
         axis.fill_between(
@@ -104,7 +104,7 @@ def _load(axis: Any, outcome: Outcome) -> None:
         )  # fmt: skip
     axis.set_ylim(0, _room(counts, history, outcome))
     _title(axis, "Load and capacity, requests a second", _kind(outcome))
-    _legend(axis, 2)
+    _legend(axis, 3)
 
 
 def _fleet(axis: Any, outcome: Outcome) -> None:
@@ -149,7 +149,7 @@ def _latency(axis: Any, outcome: Outcome) -> None:
     colours = np.where(late, BAD, GOOD)[keep]
     axis.scatter(at_s[keep], latency_ms[keep], s=3, c=colours, alpha=0.35, linewidths=0, rasterized=True)
     times, tail = _tail(at_s, latency_ms, outcome.arrivals.duration_s)
-    axis.plot(times, tail, color=INK, linewidth=1.6, label=f"99th percentile of {TAIL_S:g} s")
+    axis.plot(times, tail, color=INK, linewidth=1.6, label=f"99th percentile of the last {TAIL_S:g} s")
     axis.axhline(limit_ms, color=BAD, linewidth=1.2, linestyle=(0, (4, 3)), label=f"objective {limit_ms:,.0f} ms")
     axis.set_yscale("log")
     low = max(1.0, float(latency_ms.min()) * 0.8) if len(latency_ms) else 1.0
@@ -191,13 +191,6 @@ def _room(counts: Any, history: Any, outcome: Outcome) -> float:
     return max(highest) * 1.3
 
 
-def _smooth(counts: Any, width: int = 5) -> Numbers:
-    """Centred mean, narrower at the ends."""
-    window = np.ones(width)
-    total = np.convolve(counts, window, mode="same")
-    return np.asarray(total / np.convolve(np.ones(len(counts)), window, mode="same"), dtype=np.float64)
-
-
 def _steps(series: Series, end_s: float) -> tuple[Numbers, Numbers]:
     """The steps over [0, end_s], the last value held to the end."""
     first = max(0, int(np.searchsorted(series.at_s, 0.0, side="right")) - 1)
@@ -210,13 +203,13 @@ def _steps(series: Series, end_s: float) -> tuple[Numbers, Numbers]:
 
 
 def _tail(at_s: Numbers, latency_ms: Numbers, end_s: float) -> tuple[Numbers, Numbers]:
-    """99th percentile over a window of `TAIL_S`, every half second."""
+    """99th percentile over the last `TAIL_S`, every half second."""
     order = np.argsort(at_s, kind="stable")
     at, values = at_s[order], latency_ms[order]
     times = np.arange(0.5, end_s, 0.5)
     found = np.full(len(times), np.nan)
     for i, time in enumerate(times):
-        low, high = np.searchsorted(at, [time - TAIL_S / 2, time + TAIL_S / 2])
+        low, high = np.searchsorted(at, [time - TAIL_S, time])
         if high > low:
             found[i] = np.percentile(values[low:high], 99)
     return times, found

@@ -49,8 +49,9 @@ class Change:
 class History:
     """Everything over seconds since the load began."""
 
-    #: Workers declared and running (processes), steps at the samples.
+    #: Workers declared, steps at the decisions.
     declared: Series
+    #: Workers running (processes, ready or not), steps at the samples.
     running: Series
     #: Workers that said they were ready.
     ready: Series
@@ -86,7 +87,7 @@ def history(
     forecasts = [(d["at_s"] - started_at_s, d["forecast"]) for d in decisions if d.get("forecast")]
     horizons = [forecast["horizon_s"] for _, forecast in forecasts]
     return History(
-        declared=_series((s.at_s - started_at_s, sum(s.fleet.declared.values())) for s in known if s.fleet),
+        declared=_declared(decisions, known, started_at_s),
         running=_series((s.at_s - started_at_s, sum(s.fleet.running.values())) for s in known if s.fleet),
         ready=_ready(reports, started_at_s),
         backlog=_series((s.at_s - started_at_s, backlog_of(s)) for s in samples),
@@ -163,6 +164,14 @@ def _changes(
             action = "scale-up" if after > last else "scale-down"
             yield Change(sample.at_s - started_at_s, action, last, after, "not known: Redis kept no decisions", "")
         last = after
+
+
+def _declared(decisions: Sequence[Mapping[str, Any]], samples: Sequence[ArrivalSample], started_at_s: float) -> Series:
+    """From the decisions; where Redis kept none, from the samples, which know of a decision one tick later."""
+    if decisions:
+        obeyed = [d for d in decisions if not d.get("advisory")]
+        return _series((d["at_s"] - started_at_s, sum(d["fleet"].values())) for d in obeyed)
+    return _series((s.at_s - started_at_s, sum(s.fleet.declared.values())) for s in samples if s.fleet)
 
 
 def _ready(reports: Sequence[WorkerReport], started_at_s: float) -> Series:

@@ -97,7 +97,8 @@ on the same arrivals. It is chosen in hindsight and pays for no start, rebalance
 <h2>How it was measured</h2>
 <div class="card"><p>Latency runs from the moment a request was meant to be sent to the moment a
 <code>read_committed</code> reader had its result: a transactional result cannot be read before its commit. The
-generator is open loop and was itself late by {_ms(outcome.lateness_p99_ms)} (99th percentile). Pictures: held out from training; the model alone gets
+generator is open loop and was itself late by {_ms(outcome.lateness_p99_ms)} (99th percentile).
+Pictures: held out from training; the model alone gets
 {_percent(outcome.model_accuracy)} of them right. Attainment counts only <code>ok</code> results, over all requests
 sent.</p>{_table(("", ""), _facts(outcome))}</div>
 </main></body></html>

@@ -28,7 +28,7 @@ from penstock.demo.watch import Watch
 from penstock.local.paths import cache_directory
 from penstock.local.progress import Bar
 from penstock.local.services import LocalServices
-from streams import topics
+from streams import telemetry, topics
 from streams.kafka.admin import Admin
 from streams.kafka.settings import KafkaSettings
 
@@ -122,6 +122,7 @@ def _run(options: Options, directory: Path, console: Console) -> Outcome:
         _load(made, watch, autoscaler, traffic, console)
         log = traffic.result()
         watch.read_rest()
+        _keep_tape(watch, directory)
         outcome = settle(
             made,
             digits,
@@ -185,6 +186,12 @@ def _load(made: Scenario, watch: Watch, autoscaler: Autoscaler, traffic: Traffic
                 traffic.check()
             view.show(watch.moment(traffic.newest, arrivals.duration_s))
             time.sleep(MOMENT_S)
+
+
+def _keep_tape(watch: Watch, directory: Path) -> None:
+    """The autoscaler's input, to be decided again or looked at; it stays with `--keep` and after a failure."""
+    with (directory / "telemetry.jsonl").open("wb") as tape:
+        tape.writelines(telemetry.encode(record) + b"\n" for record in watch.tape)
 
 
 def _stop(autoscaler: Autoscaler, console: Console) -> None:

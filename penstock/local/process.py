@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _CREATION_TOLERANCE_S = 2.0
 #: After SIGKILL only the kernel is involved; longer means a process stuck in it.
 _KILL_TIMEOUT_S = 5.0
+#: The command line of a new process appears within microseconds.
+_EXEC_POLL_S = 0.0005
 #: Variables that would change a Java process behind our back.
 _UNWANTED = frozenset({"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "CLASSPATH"})
 
@@ -70,8 +73,7 @@ class ProcessRef:
             return True
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(signal.SIGTERM)
-            if process.status() == psutil.STATUS_STOPPED:  # a stopped process acts on nothing until it goes on
-                process.send_signal(signal.SIGCONT)
+            process.send_signal(signal.SIGCONT)  # a frozen process acts on nothing until it goes on
         if _ended(process, timeout_s):
             return True
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -121,7 +123,11 @@ def spawn(arguments: Sequence[str], *, marker: str, output: Path, environment: M
         setsigmask=(),
         setsigdef=(signal.SIGPIPE,),
     )
-    return ProcessRef(pid, psutil.Process(pid).create_time(), marker)
+    process = psutil.Process(pid)
+    # We go on as soon as the child has left our memory; the system shows its command line only a moment later.
+    while not process.cmdline() and process.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(_EXEC_POLL_S)
+    return ProcessRef(pid, process.create_time(), marker)
 
 
 def find(program: str, marker: str) -> ProcessRef | None:

@@ -32,21 +32,14 @@ pytestmark = pytest.mark.services
 
 #: Starts the process from a line of JSON, as the command line does from a file.
 PROGRAM = """
-import json, logging, sys
+import json, sys
 from autoscaler.model import ServiceCurve, WorkerType
 from autoscaler.settings import PolicySettings
+from penstock import logs
 from penstock.autoscaler_process import AutoscalerProcessSettings, run
 from streams.kafka import KafkaSettings
 
-class Lines(logging.Formatter):
-    def format(self, record):
-        known = logging.makeLogRecord({}).__dict__
-        facts = {k: v for k, v in record.__dict__.items() if k not in known and k not in ("message", "asctime")}
-        return json.dumps({"event": record.getMessage(), "logger": record.name, **facts}, default=str)
-
-handler = logging.StreamHandler(sys.stdout)
-handler.setFormatter(Lines())
-logging.basicConfig(level=logging.INFO, handlers=[handler])
+logs.configure("INFO")
 given = json.loads(sys.argv[1])
 kafka = KafkaSettings(given.pop("bootstrap"))
 given["worker_argv"] = tuple(given["worker_argv"])
@@ -201,6 +194,8 @@ def test_a_killed_autoscaler_comes_back_to_its_fleet(site: Site) -> None:
     assert second.events("autoscaler.replayed")[0]["records"] > 0
     assert second.stop() == 0
     assert site.workers() == workers
+    told = json.loads((site.root / "state/health/autoscaler.json").read_text())
+    assert told["state"] == "owner"
     third = site.start(stop_workers_on_exit=True)
     site.until(lambda: third.events("autoscaler.owner"))
     assert third.stop() == 0

@@ -49,6 +49,14 @@ def test_a_spawned_process_has_a_session_of_its_own(sleeper: ProcessRef) -> None
     assert os.getsid(sleeper.pid) == sleeper.pid != os.getsid(0)
 
 
+def test_a_process_is_alive_from_the_first_look_on(tmp_path: Path) -> None:
+    """The system shows a new command line late; until then the process would pass for another one."""
+    for _ in range(20):
+        ref = spawn(["/bin/sleep", "60"], marker="60", output=tmp_path / "output", environment={})
+        assert ref.alive()
+        assert ref.stop(timeout_s=10)
+
+
 def test_a_reused_pid_is_not_taken_for_ours_and_not_killed(sleeper: ProcessRef) -> None:
     """Neither another age nor another command line passes, and stopping such a reference harms nobody."""
     older = dataclasses.replace(sleeper, created_at_s=sleeper.created_at_s - 60)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import ssl
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,6 @@ from kafka import TopicPartition
 from streams import agent
 from streams.kafka import KafkaSettings
 from streams.kafka.tape import partition_of
-from streams.logs import RateLimit, quieten
 from streams.tls import ssl_context
 
 if TYPE_CHECKING:
@@ -96,34 +94,6 @@ def test_a_ready_context_wins() -> None:
     context = ssl.create_default_context()
     assert ssl_context({"ssl_context": context}) is context
     assert not ssl_context({"ssl_check_hostname": False}).check_hostname
-
-
-def record_of(level: int, message: str = "down") -> logging.LogRecord:
-    """A log record."""
-    return logging.LogRecord("aiokafka.conn", level, __file__, 1, message, None, None)
-
-
-def test_a_flood_of_one_warning_is_one_line_a_while() -> None:
-    """The first goes through, the others are counted; other messages and mere information are not touched."""
-    now_s = [0.0]
-    limit = RateLimit(30.0, lambda: now_s[0])
-    assert limit.filter(record_of(logging.ERROR))
-    assert not any(limit.filter(record_of(logging.ERROR)) for _ in range(100))
-    assert limit.filter(record_of(logging.ERROR, "other"))
-    assert all(limit.filter(record_of(logging.INFO)) for _ in range(3))
-    now_s[0] = 30.0
-    again = record_of(logging.ERROR)
-    assert limit.filter(again)
-    assert again.__dict__["suppressed"] == 100
-
-
-def test_children_of_a_chatty_library_are_limited_too() -> None:
-    """A parent's filter does not see its children's records, so each logger below it gets the filter."""
-    child = logging.getLogger("chattylibrary.deep.child")
-    quieten(["chattylibrary"], limit := RateLimit())
-    quieten(["chattylibrary"], limit)
-    assert child.filters == [limit]
-    assert logging.getLogger("chattylibrary").level == logging.WARNING
 
 
 @pytest.mark.parametrize(

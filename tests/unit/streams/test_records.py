@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from streams import records, tensors
+from streams import records, request_codec, tensors
 from streams.errors import MalformedRequest, MalformedResult, UnencodableTensor
 from streams.records import Encoding, Limits, Status
 
@@ -135,6 +135,23 @@ def test_heads_of_same_shaped_binary_records_are_equal() -> None:
         )
         heads.add(value[: int(dict(headers)["inference-header-content-length"])])
     assert len(heads) == 2
+
+
+def test_heads_that_never_come_again_are_not_remembered() -> None:
+    """Writers that put an id into each head do not push out the heads of those that do not."""
+    value, headers = records.encode_request({"x": np.zeros((1, 2), np.float32)})
+    records.decode_request(value, headers, limits=LIMITS)
+    before = request_codec._remembered.cache_info()
+    for number in range(request_codec.HEADS_REMEMBERED + 1):
+        text = (
+            b'{"id":"%d","inputs":[{"name":"x","shape":[1],"datatype":"INT8","parameters":{"binary_data_size":1}}]}'
+            % number
+        )
+        told = [*headers[:1], ("inference-header-content-length", b"%d" % len(text))]
+        assert records.decode_request(text + b"\x07", told, limits=LIMITS).id == str(number)
+    records.decode_request(value, headers, limits=LIMITS)
+    after = request_codec._remembered.cache_info()
+    assert (after.currsize, after.hits) == (before.currsize, before.hits + 1)
 
 
 def test_binary_tensors_are_views_of_the_record() -> None:

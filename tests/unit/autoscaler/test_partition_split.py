@@ -1,0 +1,65 @@
+"""The busiest worker of a group."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoscaler.queueing import split
+
+weights = st.lists(st.floats(0.01, 10), min_size=1, max_size=40)
+
+
+def shares(raw: list[float]) -> tuple[float, ...]:
+    """Weights as shares, largest first."""
+    return tuple(sorted((one / sum(raw) for one in raw), reverse=True))
+
+
+def test_even_partitions_only_help_at_certain_counts() -> None:
+    """64 partitions: the counts at which ceil(64 / c) changes."""
+    assert list(split.useful_counts((1 / 64,) * 64)) == [1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 13, 16, 22, 32, 64]
+
+
+def test_nine_workers_on_64_partitions_leave_one_with_eight() -> None:
+    """An eighth of the load, not a ninth."""
+    assert split.busiest_share((1 / 64,) * 64, 9) == 8 / 64
+
+
+@given(weights, st.integers(1, 40))
+def test_the_busiest_has_at_least_its_even_share_and_the_largest_partition(raw: list[float], workers: int) -> None:
+    """No assignment beats 1/c or splits a partition; greedy stays within 4/3 of what counting allows at best."""
+    parts = shares(raw)
+    found = split.busiest_share(parts, workers)
+    assert found >= max(1 / workers, parts[0], math.ceil(len(parts) / workers) / len(parts)) - 1e-9
+    assert found <= 1 + 1e-9
+
+
+def test_a_hot_partition_decides() -> None:
+    """With 40 % on one of ten partitions no fleet has less than 40 % on a worker."""
+    parts = shares([6.0] + [1.0] * 9)
+    assert split.busiest_share(parts, 10) == pytest.approx(0.4)
+
+
+def test_chance_is_not_taken_for_skew() -> None:
+    """Shares counted from even arrivals stay nearly even; the raw busiest looks a quarter busier."""
+    counts = np.random.default_rng(3).multinomial(1500, [1 / 12] * 12)
+    smoothed = split.smoothed_shares(dict(enumerate(counts.tolist())), 12)
+    assert counts.max() / 1500 > 1.15 / 12
+    assert smoothed[0] < 1.05 / 12
+    assert sum(smoothed) == pytest.approx(1)
+
+
+def test_skew_is_not_taken_for_chance() -> None:
+    """A partition with twice the arrivals of the others keeps nearly all of its share."""
+    counts = np.random.default_rng(3).multinomial(3000, np.array([2] + [1] * 11) / 13)
+    assert split.smoothed_shares(dict(enumerate(counts.tolist())), 12)[0] == pytest.approx(2 / 13, rel=0.1)
+
+
+@pytest.mark.parametrize("arrivals", [{}, {0: 0.0, 1: 0.0}, {0: 5.0}])
+def test_without_counts_partitions_are_even(arrivals: dict[int, float]) -> None:
+    """Nothing, zeros or part of the partitions say nothing about shares."""
+    assert split.smoothed_shares(arrivals, 2) == (0.5, 0.5)

@@ -1,0 +1,59 @@
+"""The command line: every command loads and explains itself; errors are cause and cure with an exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from penstock.cli.main import COMMANDS, cli, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name: str) -> None:
+    """`--help` of each command works without services."""
+    result = CliRunner().invoke(cli, [name, "--help"])
+    assert result.exit_code == 0, result.output
+    assert "Usage:" in result.output
+
+
+def test_an_error_says_cause_and_cure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A settings file that is not there: two lines on standard error, exit code 64."""
+    assert run(["topics", "--config", str(tmp_path / "none.toml")]) == 64
+    told = capsys.readouterr().err
+    assert told.startswith("Error: the settings file")
+    assert "\nDo: name a readable file with --config" in told
+
+
+def test_an_unknown_option_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the usage, as click says it."""
+    assert run(["worker", "--slto", "a"]) == 64
+    assert "--slto" in capsys.readouterr().err
+
+
+def test_the_light_client_stays_light() -> None:
+    """Importing the client loads no TensorFlow, Faust, statsmodels or scipy, nor the command line's libraries."""
+    heavy = "{'tensorflow','faust','statsmodels','scipy','pydantic','click'}"
+    subprocess.run(
+        [sys.executable, "-c", f"import streams.client, sys; assert not {heavy} & set(sys.modules)"], check=True
+    )
+
+
+def test_health_tells_a_fresh_sign_of_life_from_a_stale_one(tmp_path: Path) -> None:
+    """Exit 0 within 15 seconds of the last sign, 1 after, 1 without any."""
+    arguments = ["health", "worker", "--state", str(tmp_path), "--slot", "digits-cpu-0"]
+    assert run(arguments) == 1
+    path = tmp_path / "health" / "digits-cpu-0.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"state": "ready", "pid": 1}))
+    assert run(arguments) == 0
+    os.utime(path, (1, 1))
+    assert run(arguments) == 1
