@@ -284,7 +284,7 @@ class PipelineController:
                 if not decision.advisory:
                     await self._act(decision, epoch)
                 self._record(look, decision, epoch)
-        except Exception:
+        except Exception:  # noqa: BLE001 - logged with its traceback
             # The fleet stays as declared; the next sample is another chance.
             trouble.exception("autoscaler.decide_failed", extra={"pipeline": self._pipeline})
         finally:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 #: Steps of a bisection: 40 halvings leave 1e-12 of the interval.
 _BISECTIONS = 40
+#: A tail that decays by more than exp(500) from one record to the next is no queue (and beyond the range of floats).
+_STEEPEST = 500.0
 
 
 def sojourn_quantile_s(arrivals_per_s: float, curve: ServiceCurve, q: float, dispersion: float = 1.0) -> float:
@@ -105,6 +107,8 @@ def _heavy_queue(arrivals_per_s: float, curve: ServiceCurve, q: float, dispersio
     high = 1.0
     while not positive(high):
         high *= 2
+        if high > _STEEPEST:
+            return 0.0
     low = 0.0
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2

@@ -91,6 +91,11 @@ class Pipeline:
         self.pids[slot] = self.launcher.launch(argv, environment, self.directory / f"{slot}.log")
         return self.pids[slot]
 
+    @staticmethod
+    def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> None:
+        """See `wait_until`; tests cannot import this module."""
+        wait_until(condition, timeout_s, what)
+
     def log(self, slot: str) -> str:
         """What a worker has logged."""
         path = self.directory / f"{slot}.log"

@@ -6,7 +6,7 @@ import bisect
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoscaler import latency
@@ -22,6 +22,7 @@ def histogram(seconds: list[float]) -> tuple[int, ...]:
 
 
 @given(st.lists(st.floats(0.001, 99), min_size=1, max_size=200), st.floats(0.01, 1))
+@settings(deadline=None)  # the machine may be busy
 def test_a_quantile_is_never_below_the_truth_and_at_most_a_third_above(seconds: list[float], q: float) -> None:
     """The bucket's upper bound errs high by less than the buckets' ratio of 10^(1/8)."""
     truth = float(np.quantile(seconds, q, method="inverted_cdf"))

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoscaler.queueing import split
@@ -30,6 +30,7 @@ def test_nine_workers_on_64_partitions_leave_one_with_eight() -> None:
 
 
 @given(weights, st.integers(1, 40))
+@settings(deadline=None)  # the machine may be busy
 def test_the_busiest_has_at_least_its_even_share_and_the_largest_partition(raw: list[float], workers: int) -> None:
     """No assignment beats 1/c or splits a partition; greedy stays within 4/3 of what counting allows at best."""
     parts = shares(raw)
@@ -45,11 +46,11 @@ def test_a_hot_partition_decides() -> None:
 
 
 def test_chance_is_not_taken_for_skew() -> None:
-    """Shares counted from even arrivals stay nearly even; the raw busiest looks a quarter busier."""
+    """Shares counted from even arrivals stay nearly even, though the busiest looks a tenth busier."""
     counts = np.random.default_rng(3).multinomial(1500, [1 / 12] * 12)
     smoothed = split.smoothed_shares(dict(enumerate(counts.tolist())), 12)
-    assert counts.max() / 1500 > 1.15 / 12
-    assert smoothed[0] < 1.05 / 12
+    assert counts.max() / 1500 > 1.1 / 12
+    assert smoothed[0] < 1.03 / 12
     assert sum(smoothed) == pytest.approx(1)
 
 

@@ -85,9 +85,8 @@ def test_a_second_failure_replaces_the_first() -> None:
 
 def test_any_message_fits_into_a_header() -> None:
     """Long messages are cut between characters, and half a surrogate pair does not stop a letter."""
-    told = header(letter_of(Record(), "ü" * 5000).headers, "dlq-message") or b""
-    assert len(told) == dead_letters.LONGEST_MESSAGE
-    assert told.decode() == "ü" * (dead_letters.LONGEST_MESSAGE // 2)
+    told = header(letter_of(Record(), "a" + "ü" * 5000).headers, "dlq-message") or b""
+    assert told.decode() == "a" + "ü" * (dead_letters.LONGEST_MESSAGE // 2 - 1)
     assert header(letter_of(Record(), "a\ud800").headers, "dlq-message") == b"a\\ud800"
 
 

@@ -51,6 +51,7 @@ def test_the_last_of_two_counts() -> None:
     """As in Kafka's own clients; an empty one does not count."""
     headers = [("request-id", b"a"), ("request-id", b"b"), ("request-id", b"")]
     assert RequestHeaders.parse(headers).request_id == "b"
+    assert request_id_of(headers[:2], None, "t", 0, 0) == "b"
 
 
 @pytest.mark.parametrize(

@@ -144,9 +144,9 @@ def batch(headers: list[list[tuple[str, bytes | None]]]) -> DefaultRecordBatch:
 
 def test_a_header_name_that_is_no_text_stops_nobody() -> None:
     """The record is read with the name made readable, and so are all others, in order, values untouched."""
-    odd = [("fine", b"\xff"), (RawName("x"), b"\xfe"), (RawName("y"), None)]
+    odd = [("fine", b"\xff"), ("null", None), (RawName("x"), b"\xfe"), (RawName("y"), None)]
     read = list(batch([[("a", b"1")], odd, [], odd, [("ü", b"2")]]))
-    made_readable = [("fine", b"\xff"), ("na?me?", b"\xfe"), ("na?me?", None)]
+    made_readable = [("fine", b"\xff"), ("null", None), ("na?me?", b"\xfe"), ("na?me?", None)]
     assert [record.headers for record in read] == [[("a", b"1")], made_readable, [], made_readable, [("ü", b"2")]]
     assert [record.value for record in read] == [b"v0", b"v1", b"v2", b"v3", b"v4"]
     assert [record.key for record in read] == [None, b"k", b"kk", b"kkk", b"kkkk"]

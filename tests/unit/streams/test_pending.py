@@ -65,6 +65,14 @@ def test_a_result_given_twice_counts_once() -> None:
     assert future.result(0).error == "first"
 
 
+def test_results_of_others_cost_no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All clients of a pipeline see all of its results: those of others must be cheap."""
+    table = pending()
+    table.add("a")
+    monkeypatch.setattr("streams.pending.decode_result", None)
+    assert not table.deliver(result_of("stranger"))
+
+
 def test_a_result_of_other_hands_is_found_by_its_body() -> None:
     """Without our header the id in the body names the request; without either, nobody is named."""
     table = pending()

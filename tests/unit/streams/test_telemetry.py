@@ -166,6 +166,7 @@ def test_a_field_of_another_type_is_refused_or_read(record: TelemetryRecord, dat
         b'{"kind":"claim","pipeline":"p","owner":"o","at_s":1' + b"0" * 5000 + b"}",
         b'{"kind":"arrivals","pipeline":"p","at_s":1,"end_offsets":{"1_0":1},"committed":{}}',
         b'{"kind":"arrivals","pipeline":"p","at_s":1,"end_offsets":{"0":1.0},"committed":{}}',
+        b'{"kind":"arrivals","pipeline":"p","at_s":1,"end_offsets":{"0":true},"committed":{}}',
         b'{"kind":"arrivals","pipeline":"p","at_s":1,"end_offsets":[],"committed":{}}',
     ],
 )
