@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 
 _PROC = Path("/proc")
-#: Fields 3 (state) and 22 (start time in clock ticks since boot) of /proc/<pid>/stat, counted behind the name.
-_STATE, _START_TICKS = 0, 19
+#: Fields 3 (state), 20 (threads) and 22 (start in clock ticks since boot) of /proc/<pid>/stat, counted behind the name.
+_STATE, _THREADS, _START_TICKS = 0, 17, 19
 
 
 def birth(pid: int) -> str | None:
@@ -26,7 +26,10 @@ def birth(pid: int) -> str | None:
         except OSError:
             return None
         fields = stat.rpartition(")")[2].split()
-        return None if fields[_STATE] in "ZX" else f"{_boot_id()}:{fields[_START_TICKS]}"
+        # A dead main thread beside living ones looks like a zombie, but has no exit code yet: it is not gone.
+        if fields[_STATE] in "ZX" and int(fields[_THREADS]) <= 1:
+            return None
+        return f"{_boot_id()}:{fields[_START_TICKS]}"
     try:
         process = psutil.Process(pid)
         return None if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.2f}"

@@ -122,6 +122,9 @@ def decide(
 
     wanted, bound, why = _wanted(observation, settings, plan, fleet, state)
     count, by = limits.clamp(wanted)
+    if by is None and plan.workers < limits.low == count:
+        # The fleet is as small as it may be: no patience is waited for.
+        by = limits.low_by
     if by is not None:
         why = f"{why}; {by} allows {limits.low} to {limits.high}"
         bound = by

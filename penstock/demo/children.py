@@ -7,16 +7,16 @@ import os
 import subprocess
 import sys
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penstock.demo.errors import ProcessDied
 from penstock.demo.scenario import PIPELINE
+from penstock.demo.surroundings import environment
 from penstock.demo.traffic import Progress, TrafficLog
-from penstock.local.paths import CACHE_VARIABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+    from pathlib import Path
 
 log = logging.getLogger(__name__)
 
@@ -25,13 +25,6 @@ STOP_S = 60.0
 
 #: Last characters of a log that an error message quotes.
 QUOTED = 400
-
-
-def environment(given: Mapping[str, str]) -> dict[str, str]:
-    """The children's environment: no variables that would change the demo's settings, and this very package."""
-    kept = {name: text for name, text in given.items() if not name.startswith("PENSTOCK_") or name == CACHE_VARIABLE}
-    root = str(Path(__file__).parents[2])
-    return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, (root, given.get("PYTHONPATH"))))}
 
 
 class Child:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -17,11 +18,12 @@ import time
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from penstock.demo.errors import TrainingFailed
+from penstock.demo.surroundings import environment
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,45 +64,78 @@ class Digits:
     trained_now: bool
 
 
-def ensure_digits(cache: Path, *, seed: int = 0) -> Digits:
-    """The trained model, from the cache when the same was trained before.
+class Training:
+    """The making of the model, in a process of its own, from the cache when the same was made before.
 
     Args:
         cache: directory for trained models; created.
         seed: of the split, the initial weights and the batches.
-
-    Raises:
-        TrainingFailed: the training ended with an error or took too long.
     """
-    target = cache / f"digits-{_key(seed)}"
-    trained_now = not (target / "facts.json").is_file()
-    if trained_now:
-        _train(target, seed)
-    with np.load(target / "held_out.npz") as saved:
-        images, labels, expected = saved["images"], saved["labels"], saved["expected"]
-    facts = json.loads((target / "facts.json").read_text(encoding="utf-8"))
-    return Digits(target / "models" / "digits", images, labels, expected, facts["accuracy"], trained_now)
 
+    def __init__(self, cache: Path, seed: int = 0) -> None:
+        self._target = cache / f"digits-{_key(seed)}"
+        self._process: subprocess.Popen[str] | None = None
+        self._began_s = time.monotonic()
+        if (self._target / "facts.json").is_file():
+            return
+        cache.mkdir(parents=True, exist_ok=True)
+        # Beside the target and moved in place as a whole: a killed training leaves nothing that looks finished.
+        self._scratch = Path(tempfile.mkdtemp(prefix=".training-", dir=cache))
+        command = [sys.executable, "-m", "penstock.demo.train_digits", str(self._scratch / "made"), str(seed)]
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(os.environ),
+        )
 
-def _train(target: Path, seed: int) -> None:
-    """Train beside the target and move the whole in place: a killed training leaves nothing that looks finished."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix=".training-", dir=target.parent) as scratch:
-        made = Path(scratch) / "made"
-        command = [sys.executable, "-m", "penstock.demo.train_digits", str(made), str(seed)]
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def result(self) -> Digits:
+        """Wait for the model.
+
+        Raises:
+            TrainingFailed: the training ended with an error or took too long.
+        """
+        if self._process is not None:
+            self._await(self._process)
+        with np.load(self._target / "held_out.npz") as saved:
+            images, labels, expected = saved["images"], saved["labels"], saved["expected"]
+        facts = json.loads((self._target / "facts.json").read_text(encoding="utf-8"))
+        model = self._target / "models" / "digits"
+        return Digits(model, images, labels, expected, facts["accuracy"], trained_now=self._process is not None)
+
+    def stop(self) -> None:
+        """End a training that still runs; what it has written goes."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _await(self, process: subprocess.Popen[str]) -> None:
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+            _, said = process.communicate(timeout=TIMEOUT_S)
         except subprocess.TimeoutExpired as error:
             cause = f"training the digits model took more than {TIMEOUT_S:g} s"
             raise TrainingFailed(cause, "free the machine's cores and run the demo again") from error
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            cause = f"training the digits model ended with code {done.returncode} ({last[:300]})"
-            raise TrainingFailed(cause, "install the extras with `pip install penstock[all]` and run the demo again")
-        shutil.rmtree(target, ignore_errors=True)
-        made.rename(target)
-    log.info("demo.model_trained", extra={"seconds": round(time.monotonic() - started, 1), "directory": str(target)})
+        if process.returncode:
+            last = (said.strip().splitlines() or ["no message"])[-1]
+            cause = f"training the digits model ended with code {process.returncode} ({last[:300]})"
+            raise TrainingFailed(cause, "pip install 'penstock[all]' and run the demo again")
+        try:
+            (self._scratch / "made").rename(self._target)
+        except OSError:
+            # Another demo has put its own there meanwhile: the same, by the key.
+            if not (self._target / "facts.json").is_file():
+                raise
+        took_s = round(time.monotonic() - self._began_s, 1)
+        log.info("demo.model_trained", extra={"seconds": took_s, "directory": str(self._target)})
 
 
 def _key(seed: int) -> str:

@@ -8,7 +8,6 @@ import shutil
 import signal
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ import numpy as np
 
 from penstock.demo.children import Autoscaler, Traffic
 from penstock.demo.contents import read_contents
-from penstock.demo.digits import ensure_digits
+from penstock.demo.digits import Training
 from penstock.demo.errors import NotReady
 from penstock.demo.report import write_report
 from penstock.demo.scenario import PARTITIONS, PIPELINE, settings_toml
@@ -78,17 +77,18 @@ def run(options: Options, console: Console) -> Outcome:
     root = options.directory.expanduser().resolve() / ".penstock" / "demo"
     root.mkdir(parents=True, exist_ok=True)
     directory = Path(tempfile.mkdtemp(prefix="run-", dir=root))
-    done = False
+    failed = False
     try:
         with _interruptible():
-            outcome = _run(options, directory, console)
-        done = True
+            return _run(options, directory, console)
+    except Exception:
+        failed = True
+        raise
     finally:
-        if options.keep or not done:
-            console.print(f"Settings and logs of this run: {directory}", soft_wrap=True, highlight=False)
+        if options.keep or failed:
+            _say(console, f"Settings and logs of this run: {directory}")
         else:
             shutil.rmtree(directory, ignore_errors=True)
-    return outcome
 
 
 def _run(options: Options, directory: Path, console: Console) -> Outcome:
@@ -142,8 +142,7 @@ def _prepare(
     """Train the model while the services start: the one keeps a core busy, the other mostly waits."""
     began_s = time.monotonic()
     models = cache_directory(os.environ, Path.home()) / "models"
-    with ThreadPoolExecutor(1) as pool, Bar(console) as bar:
-        training = pool.submit(ensure_digits, models, seed=made.seed)
+    with Training(models, made.seed) as training, Bar(console) as bar:
         services = stack.enter_context(LocalServices.start(directory, progress=bar, ephemeral=True))
         _say(console, f"Kafka at {services.bootstrap} and Redis up", began_s)
         digits = training.result()

@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 
 from penstock import settings
-from penstock.demo.children import environment
 from penstock.demo.scenario import scenario, settings_toml
+from penstock.demo.surroundings import environment
 from penstock.demo.traffic import Progress, TrafficLog, TrafficPlan, request_id, request_number
 from penstock.demo.view import LINE_S, Moment, View, line, panel
 
