@@ -37,7 +37,7 @@ class SubprocessLauncher:
         ]
         try:
             pid = os.posix_spawnp(
-                argv[0], list(argv), dict(env), file_actions=streams, setsigmask=(), setsigdef=_DEFAULTS
+                argv[0], list(argv), dict(env), file_actions=streams, setsid=True, setsigmask=(), setsigdef=_DEFAULTS
             )
         except OSError as error:
             raise ActuatorFailed(

@@ -167,6 +167,16 @@ def test_a_stale_broker_does_not_turn_the_counts_back() -> None:
     assert set(history.counts) == {20.0}
 
 
+def test_one_stale_partition_does_not_turn_its_count_back() -> None:
+    """A partition whose leader lags in one sample, while the others go on, neither shrinks nor jumps in the sum."""
+    samples = steady(60, 5)
+    samples[50] = sample(50, {**dict.fromkeys(range(3), 1250), 3: 1100})
+    history = tracked(samples).history(T0 + 60)
+    assert history is not None
+    assert min(count for count in history.counts if count is not None) >= 15
+    assert sum(count for count in history.counts if count is not None) == 1200
+
+
 def test_a_topic_made_anew_is_counted_from_there() -> None:
     """When end offsets stay low the topic is another one, and its arrivals count."""
     anew = [sample(t, dict.fromkeys(range(4), 7 * (t - 60))) for t in range(61, 91)]
