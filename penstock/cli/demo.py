@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 @click.option(
     "--objective-ms",
     type=click.FloatRange(min=1),
-    default=2000.0,
-    show_default=True,
+    default=None,
+    show_default="2500",
     help="95 % of the requests must be answered within this time.",
 )
 @click.option(
@@ -70,7 +70,7 @@ def command(
     time_scale: float | None,
     report: Path,
     device: str,
-    objective_ms: float,
+    objective_ms: float | None,
     seed: int,
     directory: Path,
     keep: bool,
@@ -84,14 +84,14 @@ def command(
     from rich.console import Console  # noqa: PLC0415 - not needed for --help
 
     from penstock.demo.run import Options, run  # noqa: PLC0415
-    from penstock.demo.scenario import scenario  # noqa: PLC0415
+    from penstock.demo.scenario import OBJECTIVE_MS, scenario  # noqa: PLC0415
 
     began_s = time.monotonic()
     console = Console()
     made = scenario(
         seconds=seconds,
         device=device,
-        objective_ms=objective_ms,
+        objective_ms=OBJECTIVE_MS if objective_ms is None else objective_ms,
         seed=seed,
         trace=trace,
         trace_start_s=trace_start,

@@ -21,7 +21,7 @@ BIN_IN_DEMO_S = 1.0
 
 #: Window over which the peak is taken when the load is fitted to the fleet, in demo seconds: shorter bursts are the
 #: backlog's business.
-PEAK_WINDOW_S = 5.0
+PEAK_WINDOW_S = 2.0
 
 
 def replay(

@@ -87,7 +87,7 @@ def test_sparse_trace_is_compressed_and_no_request_dropped() -> None:
 
 
 def test_peak_is_kept_within_what_the_fleet_can_carry() -> None:
-    """A flash crowd is thinned by its 5 s peak, not by its mean."""
+    """A flash crowd is thinned by its peak, not by its mean."""
     arrivals = replay(trace_of([1] * 30 + [1000] * 10 + [1] * 20), 60, mean_per_s=300, peak_per_s=100, seed=3)
     assert arrivals.per_bin(5).max() / 5 == pytest.approx(100, rel=0.2)
 
