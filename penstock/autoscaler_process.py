@@ -110,6 +110,7 @@ async def serve(settings: AutoscalerProcessSettings, stop: asyncio.Event, launch
     member = Member(state_dir, settings.pipeline)
     process = _Process(settings, member, launcher)
     process.store.start()
+    process.controller.warm_up()
     log.info("autoscaler.started", extra={"pipeline": settings.pipeline, "member": member.name, "pid": os.getpid()})
     ticking = asyncio.create_task(process.controller.run(), name="ticks")
     stopping = asyncio.create_task(stop.wait(), name="stop")

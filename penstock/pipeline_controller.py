@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
 from autoscaler.errors import AutoscalerError, StaleDecider, StoreUnavailable
+from autoscaler.forecasting import preload
 from autoscaler.model import Action, ArrivalSample, Claim
 from penstock.deciding import Deciding
 from penstock.logs import RateLimit
@@ -184,6 +185,10 @@ class PipelineController:
             await self._prepare()
             if self._partition is None:
                 await asyncio.sleep(_CLAIM_RETRY_S)
+
+    def warm_up(self) -> None:
+        """Import the forecast's libraries where decisions are made: seconds, which would else delay one under load."""
+        self._policy_thread.submit(preload)
 
     async def stop(self, *, stop_workers: bool) -> None:
         """Decide no more; workers go on unless told otherwise. The loop of `run` has been cancelled."""
