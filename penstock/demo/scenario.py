@@ -44,12 +44,12 @@ MOST_WORKERS = 8
 #: has to come from one or two.
 PEAK_PER_S = 160.0
 
-#: Highest mean rate of a replayed trace, requests a second: about one emulated worker, so that a peak needs more.
-TRACE_MEAN_PER_S = 40.0
+#: Highest mean rate of a replayed trace, requests a second: 1.4 emulated workers, so that there is room both ways.
+TRACE_MEAN_PER_S = 60.0
 
-#: Highest rate of a replayed trace over two seconds: three emulated workers. Compressed time makes bursts steeper than
-#: they were recorded, and no fleet grows faster than its workers start.
-TRACE_PEAK_PER_S = 130.0
+#: Highest rate of a replayed trace over two seconds: 2.5 emulated workers. Compressed time makes bursts steeper than they
+#: were recorded, and no fleet grows faster than its workers start.
+TRACE_PEAK_PER_S = 110.0
 
 #: Assumed seconds from asking for a worker to its being ready, until starts have been seen.
 BOOT_S = 3.0

@@ -195,10 +195,10 @@ def test_a_killed_autoscaler_comes_back_to_its_fleet(site: Site) -> None:
     assert time.monotonic() - began_s < 20
     assert site.workers() == workers
     assert second.events("autoscaler.replayed")[0]["records"] > 0
+    health = site.root / "state/health/autoscaler.json"
+    site.until(lambda: json.loads(health.read_text())["state"] == "owner")
     assert second.stop() == 0
     assert site.workers() == workers
-    told = json.loads((site.root / "state/health/autoscaler.json").read_text())
-    assert told["state"] == "owner"
     third = site.start(stop_workers_on_exit=True)
     site.until(lambda: third.events("autoscaler.owner"))
     assert third.stop() == 0
