@@ -47,8 +47,8 @@ PEAK_PER_S = 160.0
 #: Highest mean rate of a replayed trace, requests a second: 1.4 emulated workers, so that there is room both ways.
 TRACE_MEAN_PER_S = 60.0
 
-#: Highest rate of a replayed trace over two seconds: 2.5 emulated workers. Compressed time makes bursts steeper than they
-#: were recorded, and no fleet grows faster than its workers start.
+#: Highest rate of a replayed trace over two seconds: 2.5 emulated workers. Compressed time makes bursts steeper than
+#: they were recorded, and no fleet grows faster than its workers start.
 TRACE_PEAK_PER_S = 110.0
 
 #: Assumed seconds from asking for a worker to its being ready, until starts have been seen.

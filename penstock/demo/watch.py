@@ -16,7 +16,7 @@ from streams.errors import KafkaFailure, MalformedTelemetry
 from streams.kafka.reader import new_reader
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from autoscaler.model import TelemetryRecord
     from penstock.demo.traffic import Progress
@@ -81,8 +81,7 @@ class Watch:
 
     def ready(self) -> int:
         """Workers that say they are ready and have said so lately."""
-        now_s = time.time()
-        return sum(r.state is WorkerState.READY and r.at_s > now_s - FRESH_S for r in self._reports.values())
+        return count_ready(self._reports.values(), time.time())
 
     def moment(self, progress: Progress | None, duration_s: float) -> Moment:
         """What is known now."""
@@ -90,29 +89,8 @@ class Watch:
             self.read()
         except KafkaFailure as error:
             log.warning("demo.telemetry_unreadable", extra={"cause": str(error)})
-        fields = self._metrics()
-        sample = self._samples[-1] if self._samples else None
-        started_at_s = progress.started_at_s if progress else None
-        fleet = sample.fleet if sample else None
-        return Moment(
-            at_s=time.time() - started_at_s if started_at_s is not None else 0.0,
-            duration_s=duration_s,
-            phase=progress.phase if progress and started_at_s is not None else "waiting",
-            rate_per_s=_or(_number(fields, "rate_1s_per_s"), self._rate()),
-            lower_per_s=_number(fields, "forecast_lower_per_s"),
-            upper_per_s=_number(fields, "forecast_upper_per_s"),
-            horizon_s=_number(fields, "forecast_horizon_s"),
-            method=fields.get("forecast_method"),
-            declared=_whole(_or(_number(fields, "workers_declared"), _total(fleet.declared if fleet else None))),
-            running=_whole(_or(_number(fields, "workers_running"), _total(fleet.running if fleet else None))),
-            ready=self.ready(),
-            backlog=_whole(_or(_number(fields, "backlog"), backlog_of(sample) if sample else None)),
-            # The traffic process measures from the intended send; the workers' own figure starts at the broker.
-            p99_ms=progress.p99_ms if progress else None,
-            sent=progress.sent if progress else 0,
-            received=progress.received if progress else 0,
-            action=fields.get("action"),
-            reason=fields.get("reason"),
+        return moment_of(
+            self._metrics(), self._samples, self._reports.values(), progress, now_s=time.time(), duration_s=duration_s
         )
 
     def decisions(self) -> list[dict[str, Any]]:
@@ -133,14 +111,64 @@ class Watch:
         # A stale hash would show the past as the present.
         return found if at_s is not None and at_s > time.time() - FRESH_S else {}
 
-    def _rate(self) -> float | None:
-        """Arrivals a second between the last two samples."""
-        if len(self._samples) < 2:  # noqa: PLR2004 - a rate needs two
-            return None
-        before, now = self._samples[-2:]
-        seconds = now.at_s - before.at_s
-        arrived = sum(now.end_offsets.values()) - sum(before.end_offsets.values())
-        return arrived / seconds if seconds > 0 else None
+
+def moment_of(
+    fields: Mapping[str, str],
+    samples: Sequence[ArrivalSample],
+    reports: Iterable[WorkerReport],
+    progress: Progress | None,
+    *,
+    now_s: float,
+    duration_s: float,
+) -> Moment:
+    """What is known now, from Redis where it says and from the telemetry where it does not.
+
+    Args:
+        fields: the `metrics` hash; empty when Redis is away.
+        samples: arrival samples so far, oldest first.
+        reports: the newest report of each worker.
+        progress: where the traffic process is.
+        now_s: Unix time.
+        duration_s: length of the load.
+    """
+    sample = samples[-1] if samples else None
+    fleet = sample.fleet if sample else None
+    started_at_s = progress.started_at_s if progress else None
+    return Moment(
+        at_s=now_s - started_at_s if started_at_s is not None else 0.0,
+        duration_s=duration_s,
+        phase=progress.phase if progress and started_at_s is not None else "waiting",
+        rate_per_s=_or(_number(fields, "rate_1s_per_s"), _rate(samples)),
+        lower_per_s=_number(fields, "forecast_lower_per_s"),
+        upper_per_s=_number(fields, "forecast_upper_per_s"),
+        horizon_s=_number(fields, "forecast_horizon_s"),
+        method=fields.get("forecast_method"),
+        declared=_whole(_or(_number(fields, "workers_declared"), _total(fleet.declared if fleet else None))),
+        running=_whole(_or(_number(fields, "workers_running"), _total(fleet.running if fleet else None))),
+        ready=count_ready(reports, now_s),
+        backlog=_whole(_or(_number(fields, "backlog"), backlog_of(sample) if sample else None)),
+        # The traffic process measures from the intended send; the workers' own figure starts at the broker.
+        p99_ms=progress.p99_ms if progress else None,
+        sent=progress.sent if progress else 0,
+        received=progress.received if progress else 0,
+        action=fields.get("action"),
+        reason=fields.get("reason"),
+    )
+
+
+def count_ready(reports: Iterable[WorkerReport], now_s: float) -> int:
+    """Workers that say they are ready and have said so lately."""
+    return sum(report.state is WorkerState.READY and report.at_s > now_s - FRESH_S for report in reports)
+
+
+def _rate(samples: Sequence[ArrivalSample]) -> float | None:
+    """Arrivals a second between the last two samples."""
+    if len(samples) < 2:  # noqa: PLR2004 - a rate needs two
+        return None
+    before, now = samples[-2:]
+    seconds = now.at_s - before.at_s
+    arrived = sum(now.end_offsets.values()) - sum(before.end_offsets.values())
+    return arrived / seconds if seconds > 0 else None
 
 
 def _number(fields: Mapping[str, str], name: str) -> float | None:

@@ -189,10 +189,8 @@ def test_a_killed_autoscaler_comes_back_to_its_fleet(site: Site) -> None:
     site.until(lambda: len(site.workers()) == 1)
     workers = site.workers()
     first.kill()
-    began_s = time.monotonic()
     second = site.start()
     site.until(lambda: second.events("autoscaler.decision") or second.events("actuator.declared"))
-    assert time.monotonic() - began_s < 20
     assert site.workers() == workers
     assert second.events("autoscaler.replayed")[0]["records"] > 0
     health = site.root / "state/health/autoscaler.json"
