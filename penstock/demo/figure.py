@@ -103,7 +103,9 @@ def _load(axis: Any, outcome: Outcome) -> None:
             label=f"capacity of ready workers ({per_s:.0f}/s each, {outcome.device})",
         )  # fmt: skip
     axis.set_ylim(0, _room(counts, history, outcome))
-    _title(axis, "Load and capacity, requests a second", _kind(outcome))
+    kept = outcome.arrivals.facts.get("kept_share")
+    note = f"{kept:.3g} of the recorded requests kept" if isinstance(kept, float) and kept < 1 else ""
+    _title(axis, "Load and capacity, requests a second", note)
     _legend(axis, 3)
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from autoscaler.model import ArrivalSample, FleetStatus
-from penstock.demo import digits as made
 from penstock.demo.contents import answer_of
 from penstock.demo.digits import Training
 from penstock.demo.errors import TrainingFailed
@@ -46,7 +45,7 @@ def test_model_is_trained_once_apart_from_this_process(tmp_path: Path, monkeypat
     assert first.images.shape[1:] == (8, 8, 1)
     assert 0 <= first.images.min() <= first.images.max() <= 1
     assert "tensorflow" not in sys.modules
-    monkeypatch.setattr(made.subprocess, "Popen", None)
+    monkeypatch.setattr("penstock.demo.digits.subprocess.Popen", None)
     again = Training(tmp_path).result()
     assert not again.trained_now
     assert np.array_equal(again.images, first.images)
@@ -54,15 +53,15 @@ def test_model_is_trained_once_apart_from_this_process(tmp_path: Path, monkeypat
 
 
 def test_failed_training_says_why_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A training that ends with an error is one clear error, and the next demo does not take its leavings for a model."""
-    monkeypatch.setattr(made.sys, "executable", "/bin/false")
+    """A training that ends with an error is one clear error, and its leavings are not taken for a model."""
+    monkeypatch.setattr("penstock.demo.digits.sys.executable", "/bin/false")
     with Training(tmp_path) as training, pytest.raises(TrainingFailed, match="ended with code 1"):
         training.result()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_answers_are_read_and_unreadable_ones_are_failures() -> None:
-    """A result gives its probabilities; a broken one counts as failed under the id of its header, never an exception."""
+    """A result gives its probabilities; a broken one counts as failed under its header's id."""
     outputs: dict[str, Any] = {"probabilities": np.arange(10, dtype=np.float32)[None]}
     value, headers = encode_result(
         outputs, request_id="demo-1", model_name="digits", model_version="1", encoding=Encoding.BINARY
