@@ -27,6 +27,8 @@ MOST_ANSWERS = 2048
 #: Seconds between tries while a rebalance is under way, and while the broker is away.
 REBALANCE_RETRY_S = 0.02
 BROKER_RETRY_S = 0.5
+#: Seconds between looks at whether to stop while nothing is to be delivered.
+IDLE_LOOK_S = 0.5
 
 
 class Transport(Protocol):
@@ -104,7 +106,7 @@ class Deliverer:
         """Deliver until `finish`, or until told to stop at once."""
         while not self._done and not self._stop_now.is_set():
             try:
-                answers = self._queue.get(timeout=0.25)
+                answers = self._queue.get(timeout=IDLE_LOOK_S)
             except queue.Empty:
                 continue
             if answers is None:

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 #: Most records of one batch that need no device (malformed, expired): a flood of them must not delay good ones.
 MOST_RECORDS = 1024
 #: Seconds between looks at whether to stop while nothing waits.
-IDLE_LOOK_S = 0.25
+IDLE_LOOK_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)

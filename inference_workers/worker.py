@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: Seconds of one poll: how soon a pause or a stop is seen while nothing arrives.
-POLL_S = 0.25
+POLL_S = 0.5
 #: Seconds for which it is remembered that a reply topic does or does not exist.
 REPLY_TOPIC_MEMORY_S = 30.0
 #: Bytes of a record that are not its value, left free below the topic's limit.

@@ -80,7 +80,7 @@ def answer_of(record: Any) -> Answer:
     try:
         result = decode_result(record.value, record.headers)
     except MalformedResult:
-        return Answer(_name(record), Status.OK, None)
+        return Answer(_name(record), Status.FAILED, None)
     given = result.outputs.get(OUTPUT)
     if result.status is not Status.OK or given is None:
         return Answer(result.id, result.status, None)
