@@ -40,9 +40,9 @@ CPU_CURVE = ServiceCurve(0.005, 0.001, 64)
 #: Most workers: one a partition would be the ceiling; eight processes with TensorFlow fit into 4 GB.
 MOST_WORKERS = 8
 
-#: Rate of the generated step, requests a second: 3.6 emulated workers at full batches, so that a fleet of four to six
-#: has to come from one or two.
-PEAK_PER_S = 160.0
+#: Rate of the generated step, requests a second. The ramp before it ends at a quarter of it, 44 a second: all that one
+#: emulated worker can do, so that a second must come before the step, which then needs four times as much.
+PEAK_PER_S = 176.0
 
 #: Highest mean rate of a replayed trace, requests a second: 1.4 emulated workers, so that there is room both ways.
 TRACE_MEAN_PER_S = 60.0

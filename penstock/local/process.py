@@ -27,6 +27,8 @@ _CREATION_TOLERANCE_S = 2.0
 _KILL_TIMEOUT_S = 5.0
 #: The command line of a new process appears within microseconds.
 _EXEC_POLL_S = 0.0005
+#: Looks at a process that shows none before it counts as gone: one second's worth.
+_EXEC_POLLS = 2000
 #: Variables that would change a Java process behind our back.
 _UNWANTED = frozenset({"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "CLASSPATH"})
 
@@ -49,12 +51,18 @@ class ProcessRef:
         """The live process, or None when it is gone, dead and not yet collected, or another one."""
         try:
             process = psutil.Process(self.pid)
-            if process.status() == psutil.STATUS_ZOMBIE:
-                with contextlib.suppress(ChildProcessError):
-                    os.waitpid(self.pid, os.WNOHANG)
+            if abs(process.create_time() - self.created_at_s) > _CREATION_TOLERANCE_S:
                 return None
-            same_age = abs(process.create_time() - self.created_at_s) <= _CREATION_TOLERANCE_S
-            return process if same_age and self.marker in process.cmdline() else None
+            for _ in range(_EXEC_POLLS):
+                if process.status() == psutil.STATUS_ZOMBIE:
+                    with contextlib.suppress(ChildProcessError):
+                        os.waitpid(self.pid, os.WNOHANG)
+                    return None
+                if command := process.cmdline():
+                    return process if self.marker in command else None
+                # Without a command line it is being started, or it is ending: in a moment it is one or the other.
+                time.sleep(_EXEC_POLL_S)
+            return None
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             return None  # what we may not look at is not ours
 
