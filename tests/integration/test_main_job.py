@@ -119,7 +119,9 @@ def _text(path: object) -> str:
 
 
 def test_an_idle_worker_costs_little(served: Pipeline) -> None:
-    """An idle worker uses under 3 % of a core, measured in CPU seconds, which a busy machine does not change."""
+    """An idle worker does not spin. On a quiet machine it uses 2 to 3 % of a core (`benchmarks/idle_cost.py`); on a
+    busy one the same work was seen to take up to 3.4 %, and the bound leaves twice that before it means a busy loop.
+    """
     pid = served.start("w0")
     served.wait_ready("w0")
     process = psutil.Process(pid)
@@ -131,4 +133,4 @@ def test_an_idle_worker_costs_little(served: Pipeline) -> None:
     window_s, began_s, before_s = 10.0, time.monotonic(), used_s()
     served.wait_until(lambda: time.monotonic() - began_s > window_s, 30, "the window")
     share = (used_s() - before_s) / (time.monotonic() - began_s)
-    assert share < 0.03, f"{share:.1%} of a core while idle"
+    assert share < 0.07, f"{share:.1%} of a core while idle"
