@@ -42,7 +42,8 @@ def main() -> None:
         with LocalServices.start(directory, ephemeral=True) as services:
             (directory / "penstock.toml").write_text(
                 '[pipeline]\nname = "idle"\nmodel = "models/doubling"\n'
-                f'[kafka]\nbootstrap_servers = "{services.bootstrap}"\n[redis]\nurl_file = "{services.redis_url_file}"\n'
+                f'[kafka]\nbootstrap_servers = "{services.bootstrap}"\n'
+                f'[redis]\nurl_file = "{services.redis_url_file}"\n'
             )
             command = [sys.executable, "-m", "penstock", "autoscaler", "--config", str(directory / "penstock.toml")]
             with (directory / "autoscaler.log").open("wb") as log:
