@@ -121,8 +121,8 @@ def _text(path: object) -> str:
 def test_an_idle_worker_costs_little(served: Pipeline) -> None:
     """An idle worker does not spin.
 
-    It uses 2 to 3 % of a core (`benchmarks/idle_cost.py`); with both cores busy the same work was seen to take 3.4 %. The
-    bound is twice that: what lies above it is a busy loop and not a busy machine.
+    It uses 2 to 3 % of a core (`benchmarks/idle_cost.py`); with both cores busy the same work was seen to take 3.4 %.
+    The bound is twice that: what lies above it is a busy loop and not a busy machine.
     """
     pid = served.start("w0")
     served.wait_ready("w0")
