@@ -136,3 +136,31 @@ def test_an_idle_worker_costs_little(served: Pipeline) -> None:
     served.wait_until(lambda: time.monotonic() - began_s > window_s, 30, "the window")
     share = (used_s() - before_s) / (time.monotonic() - began_s)
     assert share < 0.07, f"{share:.1%} of a core while idle"
+
+
+def test_the_command_lines_of_the_containers_do_their_work(served: Pipeline) -> None:
+    """What docker-compose.yml runs, on a real broker: topics, a worker with its health, an autoscaler that advises."""
+
+    def penstock(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "penstock", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    config, state = str(served.config), str(served.directory / ".penstock/state")
+    made = penstock("topics", "--config", config)
+    assert (made.returncode, made.stdout.splitlines()[-1]) == (0, f"Topics of {served.name} are there.")
+    assert penstock("health", "worker", "--state", state, "--slot", "w0").returncode == 1
+    served.start("w0")
+    served.wait_ready("w0")
+    served.wait_until(
+        lambda: penstock("health", "worker", "--state", state, "--slot", "w0").returncode == 0, 30, "worker healthy"
+    )
+    command = [sys.executable, "-m", "penstock", "autoscaler", "--config", config, "--actuator", "advisory"]
+    advisor = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        served.wait_until(
+            lambda: penstock("health", "autoscaler", "--state", state).returncode == 0, 60, "autoscaler healthy"
+        )
+    finally:
+        advisor.terminate()
+        assert advisor.wait(30) == 0
+    assert _workers(served) == {"w0": served.pids["w0"]}, "advice starts and stops nothing"
