@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from streams import headers as names
-from streams.dead_letters import dead_letter
+from streams.dead_letters import attempts_before, dead_letter
 from streams.errors import UnencodableTensor
 from streams.records import ConsumedRecord, Encoding, Outgoing, Status, encode_error, encode_result
 
@@ -107,7 +107,8 @@ def write(answer: Answer, *, results_topic: str, model_name: str, model_version:
     )
     if failure is None:
         return Written(answer, status, (result,))
-    letter = dead_letter(record, reason=failure.reason, message=failure.message, stage=failure.stage, attempts=1)
+    attempts = attempts_before(record.headers) + 1
+    letter = dead_letter(record, reason=failure.reason, message=failure.message, stage=failure.stage, attempts=attempts)
     return Written(answer, status, (result, letter))
 
 

@@ -90,3 +90,7 @@ class KafkaUnusable(PenstockError):
     """Kafka cannot be reached, or refuses what a command needs."""
 
     exit_code = 69
+
+
+class NotFound(PenstockError):
+    """What a command was asked to show does not exist."""

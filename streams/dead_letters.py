@@ -19,6 +19,7 @@ STAGES = ("decode", "batch", "model", "encode")
 LONGEST_MESSAGE = 2048
 
 _OURS = "dlq-"
+_MOST_DIGITS = 6
 
 
 def dead_letter(
@@ -40,7 +41,7 @@ def dead_letter(
         reason: a stable code, e.g. a `ReasonCode`.
         message: what happened, in words; cut to `LONGEST_MESSAGE` bytes.
         stage: one of `STAGES`.
-        attempts: how often the stage was tried.
+        attempts: how often the request was tried, this time included; see `attempts_before`.
         topic: where to write it; `None` = the dead letters of the pipeline whose requests topic it came from.
 
     Raises:
@@ -74,11 +75,38 @@ def dead_letter(
     )
 
 
-def replay(letter: ConsumedRecord, topic: str) -> Outgoing:
-    """The request that a dead letter holds, to be written to `topic` again, as new: it gets a timestamp of its own."""
+def replay(letter: ConsumedRecord, topic: str, partition: int | None = None, *, deadline: bool = True) -> Outgoing:
+    """The request that a dead letter holds, to be written to `topic` again.
+
+    Key, value and headers are the request's own, byte for byte, and `dlq-attempts` is added, so that a letter of the
+    next failure counts on. The timestamp is a new one: by the old one Kafka could drop the record at once (requests
+    are kept for less time than letters), and its waiting time would be that of the letter.
+
+    Args:
+        letter: a dead letter as consumed.
+        topic: where to write the request.
+        partition: its partition; `None` = the key decides.
+        deadline: keep the header `deadline-ms`. One that has passed makes the answer `expired`.
+    """
     headers = letter.headers or []
     empty = names.header(headers, names.DLQ_NULL_VALUE) is not None
-    return Outgoing(topic, letter.key, None if empty else letter.value, _own(letter))
+    own = _own(letter)
+    if not deadline:
+        own = [(name, value) for name, value in own if name != names.DEADLINE_MS]
+    own.append((names.DLQ_ATTEMPTS, b"%d" % max(attempts_before(headers), 1)))
+    # Clients refuse a record with neither key nor value; an empty value is refused by workers with the same code.
+    value = None if empty and letter.key is not None else letter.value
+    return Outgoing(topic, letter.key, value, own, partition)
+
+
+def attempts_before(headers: names.Headers | None) -> int:
+    """How often a request was tried before, by its header `dlq-attempts`: 0 for one that was never a dead letter.
+
+    The header of a dead letter counts its last failure too. What is no number from 1 to 999,999 counts as absent: the
+    header may come from a stranger.
+    """
+    value = names.header(headers, names.DLQ_ATTEMPTS) or b""
+    return int(value) if value.isdigit() and len(value) <= _MOST_DIGITS else 0
 
 
 def _own(record: ConsumedRecord) -> list[tuple[str, bytes]]:

@@ -23,6 +23,7 @@ COMMANDS = {
     "topics": "Create or check a pipeline's topics.",
     "worker": "Serve a model between two topics.",
     "autoscaler": "Decide how many workers run, and see to it.",
+    "dlq": "Dead letters: look at them, send their requests again, delete them.",
     "health": "Whether a worker or an autoscaler on this host is alive.",
 }
 

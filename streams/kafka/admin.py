@@ -153,6 +153,17 @@ class Admin:
                 found[place.partition] = entry.offset
         return found
 
+    def delete_records(self, topic: str, before: Mapping[int, int]) -> None:
+        """Delete all records of a topic below an offset, by partition. It cannot be undone.
+
+        Args:
+            topic: an existing topic.
+            before: first offset to be kept, by partition; not beyond the partition's end.
+        """
+        places = {TopicPartition(topic, partition): offset for partition, offset in before.items()}
+        if places:
+            self._ask(f"delete records of {topic}", lambda: self._client.delete_records(places))
+
     def remove_static_members(self, group: str, instance_ids: Iterable[str]) -> frozenset[str]:
         """Make slots that will not come back leave the group now, instead of after their session time-out.
 

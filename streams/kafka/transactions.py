@@ -86,7 +86,7 @@ class TransactionalProducer:
             records: what to write; may be empty.
             topic: consumed topic.
             group: `GroupConsumer.metadata()` of a moment at which every partition in `offsets` was owned.
-            offsets: next offset to consume, by partition.
+            offsets: next offset to consume, by partition; may be empty, then `topic` and `group` are not used.
 
         Raises:
             streams.errors.GenerationChanged: nothing was written; try again under fresh metadata.
@@ -115,9 +115,11 @@ class TransactionalProducer:
                         f"{self._max_request_bytes} bytes; raise the limit or answer with less",
                         index=index,
                     ) from error
-            producer.send_offsets_to_transaction(
-                {TopicPartition(topic, p): OffsetAndMetadata(offset, "", -1) for p, offset in offsets.items()}, group
-            )
+            if offsets:
+                producer.send_offsets_to_transaction(
+                    {TopicPartition(topic, p): OffsetAndMetadata(offset, "", -1) for p, offset in offsets.items()},
+                    group,
+                )
             producer.commit_transaction()
         except _GENERATION_ERRORS as error:
             self._abort()

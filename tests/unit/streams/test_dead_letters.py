@@ -57,10 +57,35 @@ def test_the_request_is_in_its_letter_byte_for_byte(record: Record) -> None:
 
 @given(records)
 def test_a_letter_replays_as_its_request(record: Record) -> None:
-    """What was a request becomes that request again, a null value included."""
-    again = dead_letters.replay(letter_of(record), "digits.requests")
-    assert (again.key, again.value, again.headers) == (record.key, record.value, record.headers)
-    assert (again.topic, again.partition, again.timestamp_ms) == ("digits.requests", None, None)
+    """What was a request becomes that request again, a null value included, with a count of its tries beside it."""
+    again = dead_letters.replay(letter_of(record), "digits.requests", 3)
+    # Clients cannot write a record with neither key nor value.
+    value = b"" if record.value is None and record.key is None else record.value
+    assert (again.key, again.value) == (record.key, value)
+    assert again.headers == [*record.headers, ("dlq-attempts", b"1")]
+    assert (again.topic, again.partition, again.timestamp_ms) == ("digits.requests", 3, None)
+
+
+def test_attempts_are_counted_over_replays() -> None:
+    """Each failure after a replay counts one more; what is no number counts from the start."""
+    record = Record()
+    for tries in range(1, 5):
+        attempts = dead_letters.attempts_before(record.headers) + 1
+        assert attempts == tries
+        out = dead_letters.dead_letter(record, reason="x", message="m", stage="model", attempts=attempts)
+        assert header(out.headers, "dlq-attempts") == b"%d" % tries
+        again = dead_letters.replay(Record(headers=out.headers), "digits.requests")
+        assert [value for name, value in again.headers if name == "dlq-attempts"] == [b"%d" % tries]
+        record = Record(headers=again.headers)
+    for odd in (b"", b"-3", b"many", b"9" * 30, b"\xff"):
+        assert dead_letters.attempts_before([("dlq-attempts", odd)]) == 0
+
+
+def test_a_deadline_may_be_left_out() -> None:
+    """The one header of the request's own that a replay may drop, when asked."""
+    letter = letter_of(Record(headers=[("deadline-ms", b"1"), ("mine", b"2"), ("deadline-ms", b"3")]))
+    assert dead_letters.replay(letter, "t", deadline=False).headers == [("mine", b"2"), ("dlq-attempts", b"1")]
+    assert len(dead_letters.replay(letter, "t").headers) == 4
 
 
 def test_a_letter_says_what_happened() -> None:
