@@ -444,7 +444,9 @@ def test_every_option_is_documented() -> None:
     for name in cli.list_commands(context):
         command = cli.get_command(context, name)
         assert command is not None
-        long = {o for p in command.params if isinstance(p, click.Option) for o in p.opts if o.startswith("--")}
+        parts = list(command.commands.values()) if isinstance(command, click.Group) else [command]
+        options = [p for part in parts for p in part.params if isinstance(p, click.Option)]
+        long = {o for option in options for o in option.opts if o.startswith("--")}
         told = set(re.findall(r"`(--[a-z-]+)`", section("docs/reference/command-line.md", f"penstock {name}")))
         assert told == long, name
 
