@@ -30,6 +30,8 @@ from streams.result_feed import follow_results
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from streams.repeats import Repeats
+
 log = logging.getLogger(__name__)
 
 #: Longest wait in one poll for results, in milliseconds: how late time-outs and `close` are noticed at the most; a
@@ -121,6 +123,15 @@ class InferenceClient:
         except KafkaFailure:
             close_producer(producer, 0)
             raise
+
+    @property
+    def duplicates(self) -> int:
+        """Results that came again, as workers that deliver at least once may send them, and were dropped.
+
+        A result is known again by its request's id and place, among the last 100,000 results of this client and for
+        ten minutes; see `streams.repeats`.
+        """
+        return self._pending.duplicates
 
     def submit(
         self,
@@ -255,14 +266,19 @@ class InferenceClient:
                 task.cancel()
             await asyncio.gather(*window, return_exceptions=True)
 
-    def results(self, *, group: str, idle_s: float | None = None) -> Iterator[InferResult]:
+    def results(
+        self, *, group: str, idle_s: float | None = None, repeats: Repeats | None = None
+    ) -> Iterator[InferResult]:
         """Every result on the topic, whoever asked, shared between the members of a group; see `follow_results`.
 
         Args:
             group: the name of the group; it remembers how far it got.
             idle_s: end after so many seconds without a result; `None` = when the client is closed.
+            repeats: drops results that come again, within its bounds; `None` = they are handed out.
         """
-        return follow_results(self._settings, self._results, group=group, idle_s=idle_s, stopped=self._stop.is_set)
+        return follow_results(
+            self._settings, self._results, group=group, idle_s=idle_s, stopped=self._stop.is_set, repeats=repeats
+        )
 
     def close(self) -> None:
         """Send what was submitted, then fail what has no result yet. May be called twice."""

@@ -8,8 +8,10 @@ import time
 from concurrent.futures import Future, InvalidStateError
 from typing import TYPE_CHECKING
 
+from streams import headers as names
 from streams.errors import ClientBusy, ClientClosed, MalformedResult, ResultTimeout, StreamsError
 from streams.record_types import InferResult
+from streams.repeats import Repeats
 from streams.result_codec import decode_result, result_id
 
 if TYPE_CHECKING:
@@ -60,15 +62,29 @@ class Pending:
         timeout_s: seconds after which a request is given up; the same for all, so the oldest is always the first to go.
         most: most requests at a time.
         clock: monotonic seconds.
+        repeats: what was delivered, to know it again; by default within the bounds of `streams.repeats`.
     """
 
-    def __init__(self, *, timeout_s: float, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        *,
+        timeout_s: float,
+        most: int,
+        clock: Callable[[], float] = time.monotonic,
+        repeats: Repeats | None = None,
+    ) -> None:
         self._timeout_s = timeout_s
         self._most = most
         self._clock = clock
         self._lock = threading.Lock()
         self._waiting: dict[str, tuple[ResultFuture, float]] = {}
         self._closed_by: StreamsError | None = None
+        self._repeats = Repeats(clock=clock) if repeats is None else repeats
+
+    @property
+    def duplicates(self) -> int:
+        """Results of ours that came again and were dropped."""
+        return self._repeats.count
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -100,7 +116,8 @@ class Pending:
 
         Returns:
             Whether anybody waited for it. Results of other clients, and a result that is delivered a second time
-            (workers may run at-least-once), are passed over without being decoded.
+            (workers may run at-least-once), are passed over without being decoded; the latter even where its id is
+            waited for again.
         """
         found = result_id(record.headers)
         result: InferResult | MalformedResult | None = None
@@ -111,8 +128,10 @@ class Pending:
             except MalformedResult:
                 return False
             found = result.id
-        if found not in self._waiting:
+        source = names.text_header(record.headers, names.SOURCE)
+        if self._repeats.repeated(found, source) or found not in self._waiting:
             return False
+        self._repeats.remember(found, source)
         if result is None:
             try:
                 result = decode_result(record.value, record.headers)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from streams.kafka import KafkaSettings
     from streams.record_types import ConsumedRecord, InferResult
+    from streams.repeats import Repeats
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ def follow_results(
     group: str,
     idle_s: float | None = None,
     stopped: Callable[[], bool] = lambda: False,
+    repeats: Repeats | None = None,
 ) -> Iterator[InferResult]:
     """Yield each result of a topic to one member of a group, from where the group had got to.
 
@@ -41,6 +43,9 @@ def follow_results(
         group: the name of the group; a new one begins with the oldest result kept.
         idle_s: end after so many seconds without a result; `None` = never.
         stopped: asked between polls; `True` ends the iteration.
+        repeats: drops results that come again, and counts them; for pipelines that deliver at least once. It knows what
+            it has seen itself: not what another member of the group has, nor what this one had before a restart.
+            `None` = repeats are handed out.
 
     Raises:
         TopicMissing: there is no such topic.
@@ -56,8 +61,12 @@ def follow_results(
             for place, batch in polled.items():
                 for record in batch:
                     result = _decode(record)
-                    if result is not None:
-                        yield result
+                    if result is None or (repeats is not None and repeats.repeated(result.id, result.source)):
+                        done[place] = record.offset + 1
+                        continue
+                    yield result
+                    if repeats is not None:
+                        repeats.remember(result.id, result.source)
                     done[place] = record.offset + 1
             if polled:
                 _commit(consumer, done)

@@ -163,3 +163,29 @@ def test_only_so_many_may_wait() -> None:
         table.add("c")
     table.deliver(result_of("a"))
     table.add("c")
+
+
+def with_source(record: Record, source: str) -> Record:
+    """The result of the request at a place."""
+    record.headers.append(("source", source.encode()))
+    return record
+
+
+def test_a_repeat_is_counted_and_never_resolves_a_later_request_of_the_same_id() -> None:
+    """Ids are the user's and may come again; the place of the request tells the two apart."""
+    table = pending()
+    first = table.add("a")
+    assert table.deliver(with_source(result_of("a", "one"), "r/0/1"))
+    again = table.add("a")
+    assert not table.deliver(with_source(result_of("a", "one"), "r/0/1"))
+    assert not again.done()
+    assert table.deliver(with_source(result_of("a", "two"), "r/0/2"))
+    assert (first.result(0).error, again.result(0).error, table.duplicates) == ("one", "two", 1)
+
+
+def test_results_of_others_are_not_counted_as_repeats() -> None:
+    """Only what this client has delivered can come again to it."""
+    table = pending()
+    for _ in range(2):
+        assert not table.deliver(with_source(result_of("theirs"), "r/0/1"))
+    assert table.duplicates == 0
