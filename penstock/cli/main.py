@@ -24,6 +24,7 @@ COMMANDS = {
     "worker": "Serve a model between two topics.",
     "autoscaler": "Decide how many workers run, and see to it.",
     "dlq": "Dead letters: look at them, send their requests again, delete them.",
+    "bench": "What the data plane costs here, beside the alternatives.",
     "health": "Whether a worker or an autoscaler on this host is alive.",
 }
 

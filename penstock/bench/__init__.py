@@ -1,0 +1,1 @@
+"""Benchmarks beside the alternatives: `penstock bench data-plane`."""
