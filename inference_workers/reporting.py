@@ -87,8 +87,8 @@ class Reporter:
             model_version=self._model_version,
         )
 
-    def send(self) -> None:
-        """Report now, and touch the heartbeat file."""
+    def send(self) -> WorkerReport:
+        """Report now, touch the heartbeat file, and give what was reported."""
         report = self.report()
         try:
             self._producer.send(topics.TELEMETRY, key=self._pipeline.encode(), value=telemetry.encode(report))
@@ -99,3 +99,4 @@ class Reporter:
             self._health_file.write_text(json.dumps({"state": report.state.value, "pid": report.pid}))
         except OSError as error:
             log.warning("worker.heartbeat_dropped", extra={"error": str(error)})
+        return report

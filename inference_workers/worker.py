@@ -27,6 +27,7 @@ from inference_workers.reporting import Life, Reporter
 from inference_workers.settings import EXACTLY_ONCE, WorkerSettings
 from inference_workers.transports import AtLeastOnce, CommitBox, ExactlyOnce
 from streams import topics
+from streams.capacity import Capacity
 from streams.errors import KafkaFailure
 from streams.kafka import Admin, KafkaSettings, new_producer
 from streams.kafka.group_consumer import GroupConsumer
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from autoscaler.model import WorkerReport
     from inference_workers.answers import Answer
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,8 @@ log = logging.getLogger(__name__)
 POLL_S = 0.5
 #: Seconds for which it is remembered that a reply topic does or does not exist.
 REPLY_TOPIC_MEMORY_S = 30.0
+#: Batches before the fitted curve is told to the group: the first ones are slow, and two points make any line.
+MEASURED_BATCHES = 32
 #: Bytes of a record that are not its value, left free below the topic's limit.
 RECORD_OVERHEAD = 8192
 
@@ -90,6 +94,8 @@ class _Worker:
         self._ownership, self._counters = Ownership(), Counters()
         self._buffer = RecordBuffer(spec.settings.buffer_records)
         self._commits = CommitBox()
+        #: What the group is told of us; replaced whole by the main thread, read by the client's threads.
+        self._capacity = Capacity(spec.worker_type.name, spec.worker_type.curve.capacity_per_s)
         self._reply_topics: dict[str, tuple[bool, float]] = {}
         self._deliverer: Deliverer
         self._admin: Admin
@@ -123,6 +129,7 @@ class _Worker:
             session_timeout_ms=settings.session_timeout_ms,
             revoke_drain_s=settings.revoke_drain_s,
             max_poll_records=max(max_batch, settings.buffer_records // 2),
+            capacity=lambda: self._capacity,
         )
         transport = self._new_transport()
         self._deliverer = Deliverer(
@@ -221,9 +228,13 @@ class _Worker:
                 self._life.state = WorkerState.READY
                 boot_s = self._life.ready_at_s - self._life.asked_at_s
                 log.info("worker.ready", extra={"worker": self._spec.slot, "boot_s": round(boot_s, 3)})
-            reporter.send()
+            self._note_capacity(reporter.send())
         self._life.state = WorkerState.DRAINING
         reporter.send()
+
+    def _note_capacity(self, report: WorkerReport) -> None:
+        if report.curve is not None and report.batches >= MEASURED_BATCHES:
+            self._capacity = Capacity(self._capacity.kind, self._capacity.stated, report.curve.capacity_per_s)
 
     def _drain(self, threads: list[threading.Thread]) -> None:
         """Take no more, finish the batch, commit, hand back: all within one deadline."""

@@ -1,30 +1,44 @@
 """The consumer of a worker: one static member of a group, assigned cooperatively, committed by somebody else.
 
 kafka-python's listener runs on the client's I/O thread. It is an async one here, so that heartbeats go on while a
-revocation waits for the batch in hand; the hooks themselves must not block.
+revocation waits for the batch in hand; the hooks themselves must not block. Polling goes on meanwhile
+(`streams.kafka.joining`).
 """
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
-from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.structs import OffsetAndMetadata
 
+from streams.capacity import Capacity
+from streams.errors import BrokerUnavailable
+from streams.kafka.assignor import StickyFallback, WeightedAssignor
+from streams.kafka.joining import JoiningConsumer
 from streams.kafka.translate import connect, translated
+from streams.placement_review import PlacementReview
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from streams.kafka.settings import KafkaSettings
     from streams.records import ConsumedRecord
 
-#: Milliseconds between heartbeats. A kept partition pauses about this long in a cooperative rebalance (measured:
-#: 300 -> 378 ms, 3,000 -> 3 s), since members learn of the second round by heartbeat.
+log = logging.getLogger(__name__)
+
+#: Milliseconds between heartbeats. A partition that moves pauses for one or two of them, since members learn by
+#: heartbeat that they should join; those that stay do not pause (`streams.kafka.joining`).
 HEARTBEAT_INTERVAL_MS = 250
+#: Seconds after the first join until a member without partitions is told so: in the first round of a cooperative
+#: rebalance a new member has none yet, and where members outnumber partitions it has none for good.
+EMPTY_S = 2.0
+#: Pause in seconds between polls while no broker can be reached.
+AWAY_PAUSE_S = 0.2
 #: Seconds between looks at whether a revoked partition's batch is delivered.
 DRAIN_LOOK_S = 0.005
 
@@ -33,7 +47,10 @@ class RebalanceHooks(Protocol):
     """What a worker does when its partitions change. Called on the client's I/O thread; must not block."""
 
     def assigned(self, partitions: Collection[int]) -> None:
-        """These partitions are ours from now on."""
+        """These partitions are ours from now on. Called by the polling thread, before they are polled first.
+
+        None at all means that we are a member for whom there is no partition.
+        """
 
     def revoking(self, partitions: Collection[int]) -> None:
         """These will be taken away: take nothing more of them, deliver what is in hand."""
@@ -53,9 +70,26 @@ class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc] # kafka-p
         self._drain_s = drain_s
         #: Sleep of kafka-python's own event loop; known once the consumer exists.
         self.sleep: Any = None
+        #: Assigned by the join under way, and not announced yet.
+        self._untold: set[int] = set()
+        self._told = False
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        self._hooks.assigned({tp.partition for tp in assigned})
+        # Told by the polling thread (`tell_assigned`): a record that it has in its hands must not be stamped as one of
+        # an assignment that came after it was read.
+        self._untold.update(tp.partition for tp in assigned)
+
+    def tell_assigned(self, *, even_nothing: bool = False) -> None:
+        """Announce what a join brought."""
+        if self._untold or even_nothing:
+            told, self._untold = self._untold, set()
+            self._told = True
+            self._hooks.assigned(told)
+
+    @property
+    def told(self) -> bool:
+        """Whether anything was ever announced."""
+        return self._told
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         # Until the follow-up join these partitions belong to nobody else (KIP-429), and we are a member of the current
@@ -68,8 +102,19 @@ class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc] # kafka-p
         self._hooks.revoked(partitions)
 
     async def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
-        # Somebody else may own them already: no commit would be accepted.
+        self.lose(lost)
+
+    def lose(self, lost: Iterable[TopicPartition]) -> None:
+        """Somebody else may own them already: no commit would be accepted."""
         self._hooks.revoked({tp.partition for tp in lost})
+
+
+def offered(weighted: WeightedAssignor, fallback: StickyFallback) -> list[Any]:
+    """The ways of sharing out that a member offers, best first.
+
+    The group takes what all of its members offer: while workers that know no weights are in it, shares are even.
+    """
+    return [weighted, fallback]
 
 
 class GroupConsumer:
@@ -84,6 +129,7 @@ class GroupConsumer:
         session_timeout_ms: after which a silent member's partitions are given away.
         revoke_drain_s: longest wait for what is in hand of revoked partitions.
         max_poll_records: most records that one poll returns.
+        capacity: what this member can do now; partitions are shared out in proportion. Called from several threads.
 
     Raises:
         streams.errors.BrokerUnavailable, streams.errors.AuthenticationFailed: at construction.
@@ -101,17 +147,19 @@ class GroupConsumer:
         session_timeout_ms: int,
         revoke_drain_s: float,
         max_poll_records: int,
+        capacity: Callable[[], Capacity] = lambda: Capacity("worker"),
     ) -> None:
         listener = _Listener(hooks, revoke_drain_s)
+        weighted, fallback = WeightedAssignor(capacity), StickyFallback()
         self._consumer: Any = connect(
-            KafkaConsumer,
+            JoiningConsumer,
             settings,
             "connect the group's consumer",
             {"heartbeat_interval_ms": HEARTBEAT_INTERVAL_MS, "fetch_max_wait_ms": 500},
             client_id=instance_id,
             group_id=group,
             group_instance_id=instance_id,
-            partition_assignment_strategy=[CooperativeStickyAssignor()],
+            partition_assignment_strategy=offered(weighted, fallback),
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             # Also makes the client ask for stable offsets (KIP-447): without it a new owner could start before the old
@@ -122,6 +170,13 @@ class GroupConsumer:
         )
         # The only way to wait inside a listener without stopping heartbeats is the client's own loop.
         listener.sleep = self._consumer._net.sleep  # noqa: SLF001
+        weighted.claims = fallback.claims = self._consumer.claims
+        self._consumer.on_joined = self._joined
+        self._consumer.on_lost = listener.lose
+        self._listener, self._weighted, self._instance_id = listener, weighted, instance_id
+        self._review = PlacementReview(time.monotonic())
+        self._joined_s = math.inf
+        self._away = False
         self._consumer.subscribe([topic], listener=listener)
         self._settings = settings
         self._topic = topic
@@ -129,13 +184,43 @@ class GroupConsumer:
     def poll(self, timeout_s: float) -> list[ConsumedRecord]:
         """Wait up to `timeout_s` for records; also drives joins and rebalances.
 
+        While the brokers cannot be reached it gives nothing and goes on trying.
+
         Returns:
             records in offset order within each partition.
 
+        Raises:
+            streams.errors.Fenced: another process joined under the same instance id: this one must stop.
+
         """
-        with translated("poll", self._settings):
-            polled: Mapping[TopicPartition, list[ConsumedRecord]] = self._consumer.poll(int(timeout_s * 1000))
+        self._look_around(time.monotonic())
+        try:
+            with translated("poll", self._settings):
+                polled: Mapping[TopicPartition, list[ConsumedRecord]] = self._consumer.poll(int(timeout_s * 1000))
+        except BrokerUnavailable as error:
+            # A broker that restarts is no reason to lose a warm model: what is owned stays owned for the session's
+            # time-out, and what was read is answered when it is back.
+            if not self._away:
+                log.warning("group.broker_away", extra={"member": self._instance_id, "error": str(error)[:300]})
+            self._away = True
+            time.sleep(min(AWAY_PAUSE_S, timeout_s))
+            return []
+        self._away = False
         return [record for records in polled.values() for record in records]
+
+    def _joined(self) -> None:
+        self._listener.tell_assigned()
+        self._joined_s = time.monotonic()
+        self._review.joined(self._joined_s)
+
+    def _look_around(self, now_s: float) -> None:
+        if not self._listener.told and now_s - self._joined_s > EMPTY_S:
+            self._listener.tell_assigned(even_nothing=True)
+        if self._review.due(now_s):
+            gain = self._weighted.relief_by(self._instance_id)
+            if self._review.worth_it(gain, now_s):
+                log.info("group.replacement_asked", extra={"member": self._instance_id, "relief": round(gain, 2)})
+                self._consumer.rejoin()
 
     def set_paused(self, paused: bool) -> None:
         """Stop or resume fetching on every partition now assigned; cheap to call when nothing changes."""

@@ -1,8 +1,8 @@
 """Exactly-once delivery: records and consumed offsets in one Kafka transaction, or not at all.
 
-A transactional producer belongs to one thread. What may go wrong is sorted into three: the group moved on (abort, look
+A transactional producer belongs to one thread. What may go wrong is sorted into two: the group moved on (abort, look
 who owns what, try again), the outcome is not known (build the producer anew: that decides it, then ask the group how
-far it got), another member took our name (stop).
+far it got). That another process took our name is the consumer's to find out (`GroupConsumer.poll`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from kafka import TopicPartition
 from kafka import errors as kafka_errors
 from kafka.structs import OffsetAndMetadata
 
-from streams.errors import Fenced, GenerationChanged, OutcomeUnknown, RecordTooLarge
+from streams.errors import GenerationChanged, OutcomeUnknown, RecordTooLarge
 from streams.kafka.producer import new_producer
 from streams.kafka.translate import translated
 
@@ -36,6 +36,9 @@ _GENERATION_ERRORS = (
     kafka_errors.IllegalGenerationError,
     kafka_errors.RebalanceInProgressError,
     kafka_errors.UnknownMemberIdError,
+    # Our instance id has another member id by now. It may be our own: thrown out (a long stop) and joined again while
+    # this transaction was on its way. Whether it is another process's, the consumer's next heartbeat says.
+    kafka_errors.FencedInstanceIdError,
 )
 
 
@@ -91,7 +94,6 @@ class TransactionalProducer:
         Raises:
             streams.errors.GenerationChanged: nothing was written; try again under fresh metadata.
             streams.errors.OutcomeUnknown: call `recover`, then ask the group how far it got.
-            streams.errors.Fenced: another member has this slot's name.
             streams.errors.RecordTooLarge: nothing was written; `.index` says which record.
 
         """
@@ -126,11 +128,6 @@ class TransactionalProducer:
             raise GenerationChanged(
                 f"the group moved on while a transaction was open ({type(error).__name__}); it was aborted and nothing "
                 "of it is visible"
-            ) from error
-        except kafka_errors.FencedInstanceIdError as error:
-            raise Fenced(
-                f"another live member uses the name {self._transactional_id!r}; stop one of the two, or give each "
-                "worker its own slot"
             ) from error
         except (kafka_errors.KafkaError, AssertionError) as error:
             raise OutcomeUnknown(

@@ -1,0 +1,166 @@
+"""Which member of a group gets which partitions: in proportion to weights, moving as few as that allows.
+
+Pure: no client, no clock. `streams.kafka.assignor` brings it to Kafka's group protocol.
+
+For each topic, n partitions, weights w: the ideal of member m is n * w_m / sum(w). Each member gets its ideal rounded
+down or up (the least that whole partitions allow), and who is rounded up is chosen by who holds the partition already:
+each such choice saves one move, so the moves are as few as they can be, the sum of max(0, held - quota).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+#: A topic and the number of a partition.
+Place = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of a group as it joins."""
+
+    #: Unique and, where it can be, the same after a restart: the group instance id, else the member id.
+    name: str
+    topics: frozenset[str]
+    #: What it says it owns.
+    owned: frozenset[Place] = frozenset()
+    #: The group's generation in which it got that; where two claim one partition the later one has it.
+    generation: int = -1
+
+
+def place(
+    members: Collection[Member],
+    weights: Mapping[str, float],
+    partitions: Mapping[str, int],
+    homes: Mapping[Place, str] | None = None,
+) -> dict[str, frozenset[Place]]:
+    """The placement to be reached. The same input gives the same answer; its own answer moves nothing.
+
+    Args:
+        members: all members, with names that differ.
+        weights: above 0, by name.
+        partitions: how many each topic has.
+        homes: where partitions were last, by member's name. A member that has just restarted claims nothing; what
+            nobody claims goes back to where it was.
+
+    Returns:
+        All partitions of all topics that somebody reads, by member; each exactly once.
+    """
+    owners = _owners(members)
+    homes = homes or {}
+    found: dict[str, set[Place]] = {member.name: set() for member in members}
+    elsewhere: dict[int, str] = {}
+    for topic in sorted(partitions):
+        readers = sorted(member.name for member in members if topic in member.topics)
+        if not readers:
+            continue
+        held: dict[int, str] = {}
+        for number in range(partitions[topic]):
+            owner = owners.get((topic, number)) or homes.get((topic, number))
+            if owner in readers:
+                held[number] = owner
+        placed = _place_topic(partitions[topic], readers, weights, held, elsewhere)
+        # A request and its bulk twin on one worker share a batch more often: later topics follow the earlier ones.
+        elsewhere = {**placed, **elsewhere}
+        for number, name in placed.items():
+            found[name].add((topic, number))
+    return {name: frozenset(places) for name, places in found.items()}
+
+
+def first_round(members: Collection[Member], final: Mapping[str, frozenset[Place]]) -> dict[str, frozenset[Place]]:
+    """What of a placement can be given now: nothing that another member may still be working on.
+
+    Those who lose partitions give them back and join again; the next round hands them over (KIP-429).
+    """
+    owners = _owners(members)
+    claims: dict[Place, set[str]] = {}
+    for member in members:
+        for claimed in member.owned:
+            claims.setdefault(claimed, set()).add(member.name)
+    return {
+        name: frozenset(one for one in places if owners.get(one) == name or claims.get(one, set()) <= {name})
+        for name, places in final.items()
+    }
+
+
+def relief(
+    held: Mapping[str, Collection[Place]], placed: Mapping[str, Collection[Place]], weights: Mapping[str, float]
+) -> float:
+    """By what factor the load of the busiest member would fall, if partitions are alike: 1 = nothing gained."""
+    now, then = _busiest(held, weights), _busiest(placed, weights)
+    return now / then if then > 0 else 1.0
+
+
+def quotas(weights: Mapping[str, float], partitions: int, held: Mapping[str, int] | None = None) -> dict[str, int]:
+    """How many partitions each member gets: its ideal, rounded down or up, moving as few as that allows.
+
+    Args:
+        weights: above 0, by name; at least one.
+        partitions: to be shared out.
+        held: how many each has now.
+    """
+    held = held or {}
+    # Exact: sums of rounded numbers would round a whole ideal down on one machine and up on another.
+    exact = {name: Fraction(weight) for name, weight in weights.items()}
+    total = sum(exact.values())
+    ideal = {name: partitions * weight / total for name, weight in exact.items()}
+    found = {name: math.floor(share) for name, share in ideal.items()}
+    rest = partitions - sum(found.values())
+    # A whole ideal is met exactly; there are always more broken ones than partitions left.
+    broken = [name for name in ideal if ideal[name] > found[name]]
+    broken.sort(key=lambda name: (held.get(name, 0) <= found[name], found[name] - ideal[name], name))
+    for name in broken[:rest]:
+        found[name] += 1
+    return found
+
+
+def _owners(members: Collection[Member]) -> dict[Place, str]:
+    found: dict[Place, str] = {}
+    for member in sorted(members, key=lambda one: (one.generation, one.name)):
+        found.update(dict.fromkeys(member.owned, member.name))
+    return found
+
+
+def _place_topic(
+    count: int,
+    readers: Collection[str],
+    weights: Mapping[str, float],
+    held: Mapping[int, str],
+    elsewhere: Mapping[int, str],
+) -> dict[int, str]:
+    holds: dict[str, list[int]] = {name: [] for name in readers}
+    for number, name in held.items():
+        holds[name].append(number)
+    quota = quotas(
+        {name: weights[name] for name in readers}, count, {name: len(numbers) for name, numbers in holds.items()}
+    )
+    found: dict[int, str] = {}
+    for name, numbers in holds.items():
+        # Given up first: what has its twin elsewhere.
+        numbers.sort(key=lambda number: (elsewhere.get(number) != name, number))
+        found.update(dict.fromkeys(numbers[: quota[name]], name))
+    room = dict(quota)
+    for name in found.values():
+        room[name] -= 1
+    free = [number for number in range(count) if number not in found]
+    for number in free:
+        twin = elsewhere.get(number)
+        if twin is not None and room.get(twin, 0) > 0:
+            found[number] = twin
+            room[twin] -= 1
+    for number in free:
+        if number not in found:
+            name = min(room, key=lambda one: (-room[one], one))
+            found[number] = name
+            room[name] -= 1
+    return found
+
+
+def _busiest(held: Mapping[str, Collection[Place]], weights: Mapping[str, float]) -> float:
+    return max((len(held.get(name, ())) / weight for name, weight in weights.items()), default=0.0)

@@ -1,0 +1,212 @@
+"""Partitions to members: in proportion, complete, stable, and moving as few as possible. Searched, not sampled."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.placement import Member, Place, first_round, place, quotas, relief
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+REQUESTS, BULK = "p.requests", "p.requests.bulk"
+
+weight = st.one_of(
+    st.sampled_from([1.0, 1.0, 2.0, 4.0, 1e-3, 1e12]), st.floats(min_value=1e-3, max_value=1e12, allow_nan=False)
+)
+
+
+@st.composite
+def groups(draw: st.DrawFn, topics: tuple[str, ...] = (REQUESTS, BULK)) -> tuple[list[Member], dict[str, float], dict]:
+    """Members with weights and what they hold: any of it unowned, some of it claimed by two or by nobody known."""
+    names = [f"w{number}" for number in range(draw(st.integers(1, 6)))]
+    weights = {name: draw(weight) for name in names}
+    partitions = {topic: draw(st.integers(0, 12)) for topic in topics}
+    owned: dict[str, set[Place]] = {name: set() for name in names}
+    for topic, count in partitions.items():
+        for number in range(count):
+            for name in draw(st.lists(st.sampled_from(names), max_size=2)):
+                owned[name].add((topic, number))
+    members = [Member(name, frozenset(topics), frozenset(owned[name]), draw(st.integers(-1, 3))) for name in names]
+    return members, weights, partitions
+
+
+def holders(members: list[Member]) -> dict[Place, str]:
+    """Who has each partition: of those who claim it, the one that joined last; by name where that is no answer."""
+    found = {}
+    for one in itertools.chain.from_iterable(member.owned for member in members):
+        claimants = [member for member in members if one in member.owned]
+        found[one] = max(claimants, key=lambda member: (member.generation, member.name)).name
+    return found
+
+
+def least_moves(weights: Mapping[str, float], count: int, held: Mapping[str, int]) -> int:
+    """By trying every way of rounding each ideal down or up that gives out all partitions."""
+    total = sum(Fraction(one) for one in weights.values())
+    choices = []
+    for name, one in weights.items():
+        ideal = count * Fraction(one) / total
+        choices.append([(name, number) for number in {math.floor(ideal), math.ceil(ideal)}])
+    return min(
+        sum(max(0, held.get(name, 0) - number) for name, number in choice)
+        for choice in itertools.product(*choices)
+        if sum(number for _, number in choice) == count
+    )
+
+
+@given(groups())
+def test_every_partition_has_one_member(group: tuple) -> None:
+    """All of them, none twice, whatever was claimed before."""
+    members, weights, partitions = group
+    placed = place(members, weights, partitions)
+    given_out = [one for places in placed.values() for one in places]
+    assert sorted(given_out) == sorted((t, n) for t, count in partitions.items() for n in range(count))
+    assert set(placed) == {member.name for member in members}
+
+
+@given(groups())
+def test_each_share_is_within_one_partition_of_the_ideal(group: tuple) -> None:
+    """In each topic by itself, exactly: no rounding hides a second partition."""
+    members, weights, partitions = group
+    placed = place(members, weights, partitions)
+    total = sum(Fraction(one) for one in weights.values())
+    for topic, count in partitions.items():
+        for name, places in placed.items():
+            ideal = count * Fraction(weights[name]) / total
+            assert abs(sum(one[0] == topic for one in places) - ideal) < 1
+
+
+@given(groups())
+def test_as_few_move_as_can(group: tuple) -> None:
+    """No other placement with such shares leaves more partitions where they are."""
+    members, weights, partitions = group
+    placed = place(members, weights, partitions)
+    holder = holders(members)
+    for topic, count in partitions.items():
+        here = {one: name for one, name in holder.items() if one[0] == topic}
+        held = {name: sum(other == name for other in here.values()) for name in weights}
+        moved = sum(one not in placed[name] for one, name in here.items())
+        assert moved == least_moves(weights, count, held)
+
+
+@given(groups())
+def test_nothing_moves_the_second_time(group: tuple) -> None:
+    """Its own answer is its own answer, and so is the answer to it in another order of the members."""
+    members, weights, partitions = group
+    placed = place(members, weights, partitions)
+    settled = [Member(one.name, one.topics, placed[one.name], 9) for one in members]
+    assert place(settled, weights, partitions) == placed
+    assert place(settled[::-1], weights, partitions) == placed
+    assert place(members[::-1], weights, partitions) == placed
+
+
+@given(groups())
+def test_nobody_gets_what_another_still_owns(group: tuple) -> None:
+    """Rounds go on until nothing is held back; on the way no partition is given to one while another has it."""
+    members, weights, partitions = group
+    for _ in range(4):
+        final = place(members, weights, partitions)
+        now = first_round(members, final)
+        holder = holders(members)
+        for name, places in now.items():
+            assert places <= final[name]
+            assert all(holder.get(one, name) == name for one in places)
+        if now == final:
+            break
+        members = [Member(one.name, one.topics, now[one.name], one.generation + 1) for one in members]
+    else:
+        pytest.fail("four rounds were not enough")
+    assert place(members, weights, partitions) == now
+
+
+@given(groups(topics=(REQUESTS,)), st.integers(0, 5))
+def test_a_member_that_leaves_gives_away_only_its_own(group: tuple, leaver: int) -> None:
+    """With equal weights: the others keep all they have."""
+    members, weights, partitions = group
+    weights = dict.fromkeys(weights, 1.0)
+    placed = place(members, weights, partitions)
+    left = [Member(m.name, m.topics, placed[m.name]) for m in members if m.name != f"w{leaver}"]
+    if left:
+        again = place(left, {m.name: 1.0 for m in left}, partitions)
+        assert all(placed[m.name] <= again[m.name] for m in left)
+
+
+@given(groups())
+def test_twins_are_together_where_nothing_speaks_against_it(group: tuple) -> None:
+    """Two topics with equally many partitions, placed afresh: partition p of both is one worker's."""
+    members, weights, partitions = group
+    count = partitions[REQUESTS]
+    fresh = [Member(one.name, one.topics) for one in members]
+    placed = place(fresh, weights, {REQUESTS: count, BULK: count})
+    for places in placed.values():
+        assert {n for t, n in places if t == REQUESTS} == {n for t, n in places if t == BULK}
+
+
+def test_shares_follow_the_weights() -> None:
+    """The figures that were measured on a real group: 12, then 10 and 2, then 8, 2 and 2."""
+    topic = frozenset({REQUESTS})
+    alone = place([Member("a", topic)], {"a": 4.0}, {REQUESTS: 12})
+    assert len(alone["a"]) == 12
+    two = place([Member("a", topic, alone["a"]), Member("b", topic)], {"a": 4.0, "b": 1.0}, {REQUESTS: 12})
+    assert {name: len(places) for name, places in two.items()} == {"a": 10, "b": 2}
+    three = place(
+        [Member("a", topic, two["a"]), Member("b", topic, two["b"]), Member("c", topic)],
+        {"a": 4.0, "b": 1.0, "c": 1.0},
+        {REQUESTS: 12},
+    )
+    assert {name: len(places) for name, places in three.items()} == {"a": 8, "b": 2, "c": 2}
+    assert three["b"] == two["b"]
+
+
+def test_more_members_than_partitions() -> None:
+    """Some have none; those who have one keep it."""
+    topic = frozenset({REQUESTS})
+    members = [Member(f"w{n}", topic, frozenset({(REQUESTS, n - 3)}) if n >= 3 else frozenset()) for n in range(6)]
+    placed = place(members, {m.name: 1.0 for m in members}, {REQUESTS: 3})
+    assert [len(placed[f"w{n}"]) for n in range(6)] == [0, 0, 0, 1, 1, 1]
+
+
+def test_who_comes_back_finds_its_own() -> None:
+    """A static member restarts and claims nothing: what nobody claims goes back to where it was."""
+    topic = frozenset({REQUESTS})
+    homes: dict[Place, str] = {(REQUESTS, n): ("a", "b", "c")[n % 3] for n in range(9)}
+    of = {name: frozenset(one for one, home in homes.items() if home == name) for name in "abc"}
+    members = [Member("a", topic, of["a"]), Member("b", topic), Member("c", topic, of["c"])]
+    assert place(members, dict.fromkeys("abc", 1.0), {REQUESTS: 9}, homes) == of
+    # A claim weighs more than a memory, and a home that is gone is none.
+    members = [Member("a", topic, of["a"] | of["b"]), Member("c", topic, of["c"])]
+    placed = place(members, dict.fromkeys("ac", 1.0), {REQUESTS: 9}, homes)
+    assert of["c"] <= placed["c"]
+    assert placed["a"] <= of["a"] | of["b"]
+
+
+def test_a_topic_that_only_some_read_is_only_theirs() -> None:
+    """During an upgrade the new lane is shared by those who know of it."""
+    members = [Member("old", frozenset({REQUESTS})), Member("new", frozenset({REQUESTS, BULK}))]
+    placed = place(members, {"old": 1.0, "new": 1.0}, {REQUESTS: 4, BULK: 4, "nobodys": 2})
+    assert sum(t == BULK for t, _ in placed["new"]) == 4
+    assert sum(t == REQUESTS for t, _ in placed["new"]) == 2
+    assert all(t == REQUESTS for t, _ in placed["old"])
+
+
+def test_quotas_of_thirds_are_whole() -> None:
+    """A whole ideal is met exactly, though a third is no whole number in floating point."""
+    assert quotas({"a": 1 / 3, "b": 1 / 3, "c": 1 / 3}, 9) == {"a": 3, "b": 3, "c": 3}
+    assert quotas({"a": 2.0, "b": 1.0}, 4, {"b": 2}) == {"a": 2, "b": 2}
+    assert quotas({"a": 2.0, "b": 1.0}, 4) == {"a": 3, "b": 1}
+
+
+def test_relief_is_the_fall_of_the_busiest_load() -> None:
+    """One that became half as fast with half the partitions holds up its half: even loads would be a third less."""
+    held = {"a": [(REQUESTS, n) for n in range(6)], "b": [(REQUESTS, n) for n in range(6, 12)]}
+    placed = {"a": [(REQUESTS, n) for n in range(4)], "b": [(REQUESTS, n) for n in range(4, 12)]}
+    assert relief(held, placed, {"a": 0.5, "b": 1.0}) == pytest.approx(1.5)
+    assert relief(held, held, {"a": 0.5, "b": 1.0}) == 1.0
+    assert relief({}, {}, {}) == 1.0
