@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inference_workers.errors import BrokenModel, ModelNotFound, RejectedInput
+from inference_workers.direct_call import direct_call
+from inference_workers.errors import BrokenModel, RejectedInput
+from inference_workers.model_versions import newest_version
+from streams.tensors import BYTES, DTYPES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SIGNATURE = "serving_default"
+#: Sizes of open dimensions tried for warming up, smallest first: the smaller, the sooner the worker is ready.
+_OPEN_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class ComputeFailed(Exception):
@@ -35,32 +40,17 @@ class ComputeFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """What the signature says of one input: NumPy type (object = text) and shape without the rows; `None` = any."""
+    """What the signature says of one tensor: NumPy type (object = text) and shape without the rows; `None` = any."""
 
     dtype: np.dtype[Any]
     shape: tuple[int | None, ...]
 
+    def __str__(self) -> str:
+        kind = BYTES if self.dtype == object else _WIRE_NAMES[self.dtype]
+        return f"{kind} {[-1, *(-1 if size is None else size for size in self.shape)]}"
 
-def newest_version(model_dir: Path) -> tuple[str, Path]:
-    """The highest-numbered complete version under `model_dir`, as TensorFlow Serving lays models out.
 
-    Raises:
-        ModelNotFound: there is none.
-
-    """
-    versions = [
-        path
-        for path in (model_dir.iterdir() if model_dir.is_dir() else ())
-        if path.name.isdecimal() and (path / "saved_model.pb").is_file()
-    ]
-    if not versions:
-        msg = (
-            f"pipeline.model={str(model_dir)!r}: holds no version; expected {model_dir}/<number>/saved_model.pb, as "
-            "`model.export(...)` of Keras 3 or `tf.saved_model.save` writes it"
-        )
-        raise ModelNotFound(msg)
-    newest = max(versions, key=lambda path: int(path.name))
-    return newest.name, newest
+_WIRE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 def configure_tensorflow(intra_op_threads: int, *, gpu: int | None) -> None:
@@ -87,10 +77,14 @@ def configure_tensorflow(intra_op_threads: int, *, gpu: int | None) -> None:
 
 
 class ServedModel:
-    """A loaded version. `run` belongs to one thread.
+    """A loaded version: any number of named inputs and outputs, numbers or text, each with rows first.
+
+    `run` belongs to one thread at a time. A new size of an open dimension traces nothing: a restored signature is a
+    graph already, for every shape that its specification admits.
 
     Args:
-        model_dir: `models/<name>`; its newest version is taken.
+        model_dir: `models/<name>`.
+        version: the folder in it; its newest complete version if not given.
 
     Raises:
         ModelNotFound: no version.
@@ -98,25 +92,42 @@ class ServedModel:
 
     """
 
-    def __init__(self, model_dir: Path) -> None:
+    def __init__(self, model_dir: Path, version: str | None = None) -> None:
         import tensorflow as tf  # noqa: PLC0415 - see configure_tensorflow
 
         self.name = model_dir.name
-        self.version, path = newest_version(model_dir)
+        self.version = newest_version(model_dir).name if version is None else version
+        path = model_dir / self.version
         self._tf = tf
         try:
+            # Kept: its variables and tables live as long as this object.
             self._loaded = tf.saved_model.load(str(path))
-            self._function = self._loaded.signatures[SIGNATURE]
-        except KeyError as error:
-            msg = f"the model at {path} has no signature {SIGNATURE!r}; export it with one"
+        except Exception as error:
+            # Whatever a damaged file makes TensorFlow raise, Python errors of its loader included.
+            msg = f"the model at {path} does not load: {_short(error)}; export it again, or remove this version"
             raise BrokenModel(msg) from error
-        except (OSError, ValueError, tf.errors.OpError) as error:
-            msg = f"the model at {path} does not load: {error}; export it again, or remove this version"
-            raise BrokenModel(msg) from error
+        if SIGNATURE not in self._loaded.signatures:
+            found = ", ".join(sorted(self._loaded.signatures)) or "none"
+            msg = f"the model at {path} has no signature {SIGNATURE!r} (it has {found}); export it with one"
+            raise BrokenModel(msg)
+        self._function = self._loaded.signatures[SIGNATURE]
+        declared = self._function.structured_input_signature[1]
+        if not declared:
+            msg = f"the signature {SIGNATURE!r} of {path} takes no input; export it with at least one"
+            raise BrokenModel(msg)
         self.inputs: dict[str, TensorSpec] = {
-            name: TensorSpec(_numpy_type(spec.dtype), tuple(spec.shape)[1:])
-            for name, spec in self._function.structured_input_signature[1].items()
+            name: _spec(spec, f"input {name!r} of {path}") for name, spec in declared.items()
         }
+        self.outputs: dict[str, TensorSpec] = {
+            name: _spec(spec, f"output {name!r} of {path}", rows_known=False)
+            for name, spec in self._function.structured_outputs.items()
+        }
+        #: Whether XLA compiles it for each shape anew, which takes as long as tracing does.
+        self.compiles_by_shape = any(
+            function.attr["_XlaMustCompile"].b for function in self._function.graph.as_graph_def().library.function
+        )
+        self._open_size = self._smallest_open_size()
+        self._call = direct_call(self._function, {name: tf.constant(a) for name, a in self.sample(1).items()})
 
     def check(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """The inputs as the signature takes them.
@@ -148,11 +159,31 @@ class ServedModel:
         return fitted
 
     def sample(self, rows: int) -> dict[str, NDArray[Any]]:
-        """An input of the right form for warming up: zeros, empty text, 1 for sizes that are open."""
+        """An input of the right form for warming up: zeros, empty text, a small size where sizes are open."""
+        return self._sample(rows, self._open_size)
+
+    def _sample(self, rows: int, open_size: int) -> dict[str, NDArray[Any]]:
         return {
-            name: np.full((rows, *(size or 1 for size in spec.shape)), b"" if spec.dtype == object else 0, spec.dtype)
+            name: np.full(
+                (rows, *(size or open_size for size in spec.shape)), b"" if spec.dtype == object else 0, spec.dtype
+            )
             for name, spec in self.inputs.items()
         }
+
+    def _smallest_open_size(self) -> int:
+        """The smallest of a few sizes of open dimensions that the model computes: a window of three words needs three.
+
+        1 where it computes none, so that warming up says what is wrong.
+        """
+        if any(size is None for spec in self.inputs.values() for size in spec.shape):
+            for size in _OPEN_SIZES:
+                tensors = {name: self._tf.constant(array) for name, array in self._sample(1, size).items()}
+                try:
+                    self._function(**tensors)
+                except (self._tf.errors.OpError, ValueError, TypeError):
+                    continue
+                return size
+        return 1
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Compute one batch.
@@ -169,8 +200,9 @@ class ServedModel:
 
         """
         rows = len(next(iter(inputs.values())))
+        constant = self._tf.constant
         try:
-            tensors = self._function(**{name: self._tf.constant(array) for name, array in inputs.items()})
+            tensors = self._call({name: constant(array) for name, array in inputs.items()})
             outputs = {name: tensor.numpy() for name, tensor in tensors.items()}
         except (self._tf.errors.OpError, ValueError, TypeError) as error:
             raise ComputeFailed(
@@ -186,5 +218,39 @@ class ServedModel:
         return outputs
 
 
-def _numpy_type(dtype: Any) -> np.dtype[Any]:
-    return np.dtype(object) if dtype.name == "string" else np.dtype(dtype.as_numpy_dtype)
+def _spec(spec: Any, place: str, *, rows_known: bool = True) -> TensorSpec:
+    """A tensor of the signature in our terms.
+
+    Raises:
+        BrokenModel: it cannot be served: ragged or sparse, of a type that the wire does not carry, or not one row a
+            request row.
+
+    """
+    shape, dtype = getattr(spec, "shape", None), getattr(spec, "dtype", None)
+    if type(spec).__name__ != "TensorSpec" or shape is None or dtype is None:
+        msg = f"{place} is a {type(spec).__name__}: only plain tensors are served; export a signature that has them"
+        raise BrokenModel(msg)
+    numpy_type = np.dtype(object) if dtype.name == "string" else np.dtype(dtype.as_numpy_dtype)
+    if numpy_type.kind != "O" and numpy_type not in _WIRE_NAMES:
+        msg = f"{place} is {dtype.name}, which no request can carry; cast it to one of {', '.join(DTYPES)} or to text"
+        raise BrokenModel(msg)
+    if shape.rank is None:
+        if rows_known:
+            msg = f"{place} has no known number of dimensions; export it with a shape such as [None, 10]"
+            raise BrokenModel(msg)
+        return TensorSpec(numpy_type, ())
+    sizes = tuple(shape)
+    if not sizes or sizes[0] is not None:
+        wanted = [None, *sizes[1:]]
+        if rows_known or not sizes:
+            msg = (
+                f"{place} has shape {list(sizes)}: its first dimension is rows and must be open; export it as {wanted}"
+            )
+            raise BrokenModel(msg)
+    return TensorSpec(numpy_type, sizes[1:])
+
+
+def _short(error: BaseException) -> str:
+    """The first line of what TensorFlow says, which may go on for pages."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__

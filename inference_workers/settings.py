@@ -10,6 +10,11 @@ EXACTLY_ONCE = "exactly-once"
 #: Results are sent, then offsets are committed: a kill in between repeats results, none is lost.
 AT_LEAST_ONCE = "at-least-once"
 
+#: Answers that hold NaN or an infinity are delivered as the model gave them.
+DELIVER = "deliver"
+#: Their requests fail, and leave dead letters.
+FAIL = "fail"
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
@@ -51,7 +56,22 @@ class WorkerSettings:
     #: and going on would empty the topic into dead letters.
     broken_model_batches: int = 8
 
+    #: Seconds between looks at the model's directory: how soon a new version is noticed. A look lists a few files.
+    model_poll_s: float = 2.0
+    #: Most versions held in memory only because requests are pinned to them, beside the served one, the one before and
+    #: a shadow. Each costs a model's memory; 0 = pins get what is in memory anyway.
+    pinned_models: int = 1
+    #: What becomes of answers that hold NaN or an infinity: `deliver` or `fail` (with a dead letter). Deliver, since an
+    #: infinity is often meant (the logarithm of a masked class) and only the model's owner knows; JSON cannot carry
+    #: them, there they fail in any case.
+    non_finite: str = DELIVER
+    #: How far a shadow version's numbers may be from those delivered, relative and absolute, to count as the same: as
+    #: `numpy.allclose`. A thousandth passes other kernels and batch sizes, and no other model.
+    shadow_rtol: float = 1e-3
+    shadow_atol: float = 1e-5
+
     def __post_init__(self) -> None:
+        self._check_models()
         if self.delivery not in (EXACTLY_ONCE, AT_LEAST_ONCE):
             msg = f"worker.delivery={self.delivery!r}: choose {EXACTLY_ONCE!r} or {AT_LEAST_ONCE!r}"
             raise ValueError(msg)
@@ -66,7 +86,7 @@ class WorkerSettings:
             if getattr(self, name) < 1:
                 msg = f"worker.{name}={getattr(self, name)}: must be at least 1"
                 raise ValueError(msg)
-        for name in ("drain_s", "revoke_drain_s", "report_interval_s"):
+        for name in ("drain_s", "revoke_drain_s", "report_interval_s", "model_poll_s"):
             if getattr(self, name) <= 0:
                 msg = f"worker.{name}={getattr(self, name)}: must be above 0 seconds"
                 raise ValueError(msg)
@@ -82,3 +102,12 @@ class WorkerSettings:
                 f"{self.session_timeout_ms}, else a slow drain costs the membership"
             )
             raise ValueError(msg)
+
+    def _check_models(self) -> None:
+        if self.non_finite not in (DELIVER, FAIL):
+            msg = f"worker.non_finite={self.non_finite!r}: choose {DELIVER!r} or {FAIL!r}"
+            raise ValueError(msg)
+        for name in ("pinned_models", "shadow_rtol", "shadow_atol"):
+            if not getattr(self, name) >= 0:
+                msg = f"worker.{name}={getattr(self, name)}: must be at least 0"
+                raise ValueError(msg)

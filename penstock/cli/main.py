@@ -25,6 +25,7 @@ COMMANDS = {
     "autoscaler": "Decide how many workers run, and see to it.",
     "dlq": "Dead letters: look at them, send their requests again, delete them.",
     "bench": "What the data plane costs here, beside the alternatives.",
+    "model": "Versions of a model: list, pin, roll back, compare, import.",
     "health": "Whether a worker or an autoscaler on this host is alive.",
 }
 

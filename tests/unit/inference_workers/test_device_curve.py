@@ -15,8 +15,7 @@ from inference_workers.buffer import Polled, RecordBuffer
 from inference_workers.counters import Counters
 from inference_workers.curve import CurveFit
 from inference_workers.device import Device, parse_device
-from inference_workers.errors import InvalidDevice, ModelNotFound, SlotTaken
-from inference_workers.model import newest_version
+from inference_workers.errors import InvalidDevice, SlotTaken
 from inference_workers.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -88,17 +87,6 @@ def test_a_slot_belongs_to_one_holder(tmp_path: Path) -> None:
         pass
     with slot.held(tmp_path, "w0"):
         pass
-
-
-def test_the_newest_whole_version_is_served(tmp_path: Path) -> None:
-    """Numbers, not names, decide; a directory without saved_model.pb is not a version yet."""
-    with pytest.raises(ModelNotFound, match="holds no version"):
-        newest_version(tmp_path)
-    for version in ("2", "10"):
-        (tmp_path / version).mkdir()
-        (tmp_path / version / "saved_model.pb").touch()
-    (tmp_path / "11").mkdir()
-    assert newest_version(tmp_path)[0] == "10"
 
 
 def test_latencies_fall_into_their_buckets_and_are_reported_once() -> None:
