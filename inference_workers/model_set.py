@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-UNAVAILABLE = "model-version-unavailable"
 #: Seconds for which a version loaded for pinned requests is kept after the last of them: pins of strangers must not
 #: make a worker load all day.
 PIN_REST_S = 60.0
@@ -265,7 +264,7 @@ class ModelSet:
     def _unavailable(self, name: str, why: str) -> RejectedInput:
         serving = self._served().model.version
         msg = f"the request is pinned to version {name}, this worker serves {serving}: {why}"
-        return RejectedInput(UNAVAILABLE, msg)
+        return RejectedInput("model-version-unavailable", msg)
 
     # --- parts of a look
 

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-REASON = "non-finite-output"
-
 
 def bad_rows(outputs: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_] | None:
     """Which rows hold a NaN or an infinity in any output; `None` = none, which one pass over the batch tells.
@@ -53,4 +51,4 @@ def failure(outputs: Mapping[str, NDArray[Any]], model: str) -> Failure | None:
         f"{model} answered with numbers that are not finite in output {', '.join(map(repr, names))}, "
         f"{len(rows)} of {len(bad)} rows (row {shown}); worker.non_finite says that such answers fail"
     )
-    return Failure(REASON, message, "model")
+    return Failure("non-finite-output", message, "model")

@@ -65,9 +65,10 @@ class WorkerSettings:
     #: infinity is often meant (the logarithm of a masked class) and only the model's owner knows; JSON cannot carry
     #: them, there they fail in any case.
     non_finite: str = DELIVER
-    #: How far a shadow version's numbers may be from those delivered, relative and absolute, to count as the same: as
-    #: `numpy.allclose`. A thousandth passes other kernels and batch sizes, and no other model.
+    #: How far a shadow version's numbers may be from those delivered, relative to these, to count as the same (as in
+    #: `numpy.allclose`). A thousandth passes other kernels and batch sizes, and no other model.
     shadow_rtol: float = 1e-3
+    #: The same as an absolute difference, added to it: for numbers near 0.
     shadow_atol: float = 1e-5
 
     def __post_init__(self) -> None:
