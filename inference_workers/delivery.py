@@ -148,15 +148,17 @@ class Deliverer:
             # The order matters: a membership snapshot taken first, then a check that each partition has been ours
             # without a break since its record was polled. So it was ours at the snapshot, and the broker refuses the
             # commit if the group has moved on since.
-            group = self._group_metadata()
-            written = [one for one in written if self._ownership.owns(one.answer.record.partition, one.answer.epoch)]
-            if not written:
-                return
-            offsets: dict[int, int] = {}
-            for one in written:
-                record = one.answer.record
-                offsets[record.partition] = max(record.offset + 1, offsets.get(record.partition, 0))
             try:
+                group = self._group_metadata()
+                written = [
+                    one for one in written if self._ownership.owns(one.answer.record.partition, one.answer.epoch)
+                ]
+                if not written:
+                    return
+                offsets: dict[int, int] = {}
+                for one in written:
+                    record = one.answer.record
+                    offsets[record.partition] = max(record.offset + 1, offsets.get(record.partition, 0))
                 self._transport.send([record for one in written for record in one.records], offsets, group)
             except GenerationChanged:
                 log.info("worker.generation_changed", extra={"answers": len(written)})

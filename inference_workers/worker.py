@@ -29,7 +29,7 @@ from inference_workers.transports import AtLeastOnce, CommitBox, ExactlyOnce
 from streams import topics
 from streams.capacity import Capacity
 from streams.errors import KafkaFailure
-from streams.kafka import Admin, KafkaSettings, new_producer
+from streams.kafka import Admin, KafkaSettings, close_producer, new_producer
 from streams.kafka.group_consumer import GroupConsumer
 from streams.records import Limits
 
@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds of one poll: how soon a pause or a stop is seen while nothing arrives.
 POLL_S = 0.5
+#: Seconds for the other threads to end once one has failed.
+FAILED_S = 2.0
 #: Seconds for which it is remembered that a reply topic does or does not exist.
 REPLY_TOPIC_MEMORY_S = 30.0
 #: Batches before the fitted curve is told to the group: the first ones are slow, and two points make any line.
@@ -172,7 +174,7 @@ class _Worker:
             self._leave(transport)
         self._life.state = WorkerState.STOPPED
         reporter.send()
-        telemetry_producer.close(timeout=2)
+        close_producer(telemetry_producer, 2)
         if self._failure is not None:
             if isinstance(self._failure, (WorkerError, KafkaFailure)):
                 raise self._failure
@@ -238,7 +240,9 @@ class _Worker:
 
     def _drain(self, threads: list[threading.Thread]) -> None:
         """Take no more, finish the batch, commit, hand back: all within one deadline."""
-        deadline = time.monotonic() + self._spec.settings.drain_s
+        # After a failure nothing is delivered any more: the others are given the time to notice, and no more.
+        patience_s = FAILED_S if self._stop_now.is_set() else self._spec.settings.drain_s
+        deadline = time.monotonic() + patience_s
         for thread in threads:
             thread.join(max(deadline - time.monotonic(), 0.0))
         if any(thread.is_alive() for thread in threads):

@@ -26,6 +26,7 @@ COMMANDS = {
     "dlq": "Dead letters: look at them, send their requests again, delete them.",
     "bench": "What the data plane costs here, beside the alternatives.",
     "model": "Versions of a model: list, pin, roll back, compare, import.",
+    "verify": "Faults on purpose, and a ledger of every request.",
     "health": "Whether a worker or an autoscaler on this host is alive.",
 }
 

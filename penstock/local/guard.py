@@ -42,10 +42,12 @@ def main(arguments: list[str]) -> None:
         readable, _, _ = select.select([0], [], [], _POLL_S)
         if readable and not os.read(0, 4096):
             break
-    from penstock.local import services  # noqa: PLC0415 - the guard idles as a bare interpreter
+    from penstock.local import cluster, services  # noqa: PLC0415 - the guard idles as a bare interpreter
 
     with contextlib.suppress(Exception):  # nobody is left to hear of it
         services.stop(directory)
+    with contextlib.suppress(Exception):
+        cluster.stop_leftovers(directory / ".penstock")
     shutil.rmtree(directory / ".penstock", ignore_errors=True)
 
 

@@ -164,6 +164,33 @@ class Admin:
         if places:
             self._ask(f"delete records of {topic}", lambda: self._client.delete_records(places))
 
+    def assignments(self, group: str) -> dict[str, frozenset[tuple[str, int]]]:
+        """What each member of a group owns, as the coordinator says now.
+
+        Returns:
+            By instance id (the member id where a member has none): topics and partitions. Empty while a rebalance is
+            under way, and for a group that does not exist.
+        """
+        described = self._ask(f"describe the group {group}", lambda: self._client.describe_groups([group]))[group]
+        if described.get("group_state") != "Stable":
+            return {}
+        return {
+            member["group_instance_id"] or member["member_id"]: frozenset(
+                (owned["topic"], partition)
+                for owned in (member["member_assignment"] or {}).get("assigned_partitions", ())
+                for partition in owned["partitions"]
+            )
+            for member in described["members"]
+        }
+
+    def under_replicated(self, topic: str) -> int:
+        """How many partitions of a topic have a copy that is not in sync, or no leader."""
+        (entry,) = self._ask(f"describe the topic {topic}", lambda: self._client.describe_topics([topic]))
+        return sum(
+            len(partition["isr_nodes"]) < len(partition["replica_nodes"]) or partition["leader_id"] < 0
+            for partition in entry["partitions"]
+        )
+
     def remove_static_members(self, group: str, instance_ids: Iterable[str]) -> frozenset[str]:
         """Make slots that will not come back leave the group now, instead of after their session time-out.
 

@@ -17,7 +17,7 @@ from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 from kafka.structs import OffsetAndMetadata
 
 from streams.capacity import Capacity
-from streams.errors import BrokerUnavailable
+from streams.errors import BrokerUnavailable, GenerationChanged
 from streams.kafka.assignor import StickyFallback, WeightedAssignor
 from streams.kafka.joining import JoiningConsumer
 from streams.kafka.translate import connect, translated
@@ -244,8 +244,17 @@ class GroupConsumer:
             )
 
     def metadata(self) -> Any:
-        """Snapshot of the membership for a transaction's fencing (KIP-447). Callable from any thread."""
-        return self._consumer.group_metadata()
+        """Snapshot of the membership for a transaction's fencing (KIP-447). Callable from any thread.
+
+        Raises:
+            streams.errors.GenerationChanged: we are no member now. A commit without a generation must not be tried: a
+                group that happens to be empty takes it from anybody.
+
+        """
+        snapshot = self._consumer.group_metadata()
+        if snapshot.generation_id < 0:
+            raise GenerationChanged("this worker is no member of its group at the moment; it is joining again")
+        return snapshot
 
     def close(self) -> None:
         """Revoke what is owned and disconnect; a static member stays in the group (`Admin.remove_static_members`)."""

@@ -1,4 +1,4 @@
-"""Two faults of kafka-python 3.0, guarded for the whole process when `streams.kafka` is imported.
+"""Faults of kafka-python 3.0, guarded for the whole process when `streams.kafka` is imported.
 
 A header's name that is not UTF-8 must not stop a partition. Kafka takes any bytes as a header's name; kafka-python
 decodes names strictly while it unpacks a batch, gives up on the batch with `CorruptRecordError`, and stays before it
@@ -8,16 +8,27 @@ names, and records without them take the library's way untouched.
 
 A connection that fails must close its socket. kafka-python leaves that to the garbage collector, which comes late in a
 process that tries again every second while a broker is away.
+
+A transactional request whose coordinator has died must be tried at the next one. kafka-python's sender looks the next
+one up and then forgets the request, if the connection failed rather than timed out; and the thread that asked waits for
+the answer without any limit: a worker would hang for good after the loss of one broker of three.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import kafka.errors as kafka_errors
 from kafka.net.inet import KafkaNetSocket
+from kafka.producer.transaction_manager import TransactionalRequestResult
 from kafka.record.default_records import DefaultRecordBatch
 from kafka.record.util import decode_varint
 
+#: Longest wait for the answer to a transactional request where the library sets none, in milliseconds; as long as its
+#: own longest wait for metadata or buffer space here.
+LONGEST_WAIT_MS = 10_000
+
+_wait = TransactionalRequestResult.wait
 _connect = KafkaNetSocket.sock_connect
 _read = DefaultRecordBatch._read_msg  # noqa: SLF001 - the one place where a record is unpacked
 _ASCII = bytes(range(128)) + b"?" * 128
@@ -27,6 +38,28 @@ def install() -> None:
     """Guard every client of this process. May be called more than once."""
     DefaultRecordBatch._read_msg = _read_guarded  # noqa: SLF001 - see above
     KafkaNetSocket.sock_connect = _connect_guarded
+    TransactionalRequestResult.wait = _wait_guarded
+
+
+def retry_transactional_requests(producer: Any) -> None:
+    """Have a transactional producer try a request again whose coordinator cannot be reached; see above."""
+    client = producer._sender._client  # noqa: SLF001 - the sender gives up a request only where this raises
+    ready = client.await_ready
+
+    def await_ready(*args: Any, **kwargs: Any) -> bool:
+        try:
+            return bool(ready(*args, **kwargs))
+        except kafka_errors.KafkaError:
+            return False
+
+    client.await_ready = await_ready
+
+
+def _wait_guarded(result: Any, timeout_ms: float | None = None) -> bool:
+    answered = bool(_wait(result, LONGEST_WAIT_MS if timeout_ms is None else timeout_ms))
+    if timeout_ms is None and not answered:
+        raise kafka_errors.KafkaTimeoutError(f"a transactional request has no answer after {LONGEST_WAIT_MS} ms")
+    return answered
 
 
 async def _connect_guarded(network: Any, loop: Any, sock: Any, *args: Any, **kwargs: Any) -> Any:

@@ -15,6 +15,7 @@ from kafka import errors as kafka_errors
 from kafka.structs import OffsetAndMetadata
 
 from streams.errors import GenerationChanged, OutcomeUnknown, RecordTooLarge
+from streams.kafka import guards
 from streams.kafka.producer import new_producer
 from streams.kafka.translate import translated
 
@@ -74,6 +75,7 @@ class TransactionalProducer:
             retry_backoff_ms=RETRY_BACKOFF_MS,
             max_request_size=self._max_request_bytes,
         )
+        guards.retry_transactional_requests(producer)
         try:
             with translated("start transactions", self._settings):
                 producer.init_transactions()
@@ -100,15 +102,18 @@ class TransactionalProducer:
         producer = self._producer
         try:
             producer.begin_transaction()
+            sent = []
             for index, record in enumerate(records):
                 try:
-                    producer.send(
-                        record.topic,
-                        value=record.value,
-                        key=record.key,
-                        headers=record.headers,
-                        partition=record.partition,
-                        timestamp_ms=record.timestamp_ms,
+                    sent.append(
+                        producer.send(
+                            record.topic,
+                            value=record.value,
+                            key=record.key,
+                            headers=record.headers,
+                            partition=record.partition,
+                            timestamp_ms=record.timestamp_ms,
+                        )
                     )
                 except kafka_errors.MessageSizeTooLargeError as error:
                     self._abort()
@@ -117,6 +122,14 @@ class TransactionalProducer:
                         f"{self._max_request_bytes} bytes; raise the limit or answer with less",
                         index=index,
                     ) from error
+            # Each record must be written before the offsets go out. The library may drop a batch whose epoch was taken
+            # (the broker aborted the transaction after its time-out, as when it was away), complete what is left of the
+            # transaction under a new epoch, and report no error: offsets would be committed without their results.
+            # No longer than the transaction may last: a new producer finds the next coordinator at once.
+            longest_s = self._timeout_ms / 1000
+            producer.flush(timeout=longest_s)
+            for future in sent:
+                future.get(timeout=longest_s)
             if offsets:
                 producer.send_offsets_to_transaction(
                     {TopicPartition(topic, p): OffsetAndMetadata(offset, "", -1) for p, offset in offsets.items()},
