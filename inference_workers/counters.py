@@ -28,6 +28,20 @@ class Counted:
     latency_counts: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """All that was counted since the start."""
+
+    batches: int
+    rows: int
+    busy_s: float
+    retraces: int
+    by_status: Counter[Status]
+    #: Counts by bucket of `LATENCY_BOUNDS_S` and one more, and the sum of all latencies in seconds.
+    latency_counts: tuple[int, ...]
+    latency_sum_s: float
+
+
 class Counters:
     """Thread-safe."""
 
@@ -37,6 +51,9 @@ class Counters:
         self._busy_s = 0.0
         self._by_status: Counter[Status] = Counter()
         self._latency = [0] * (len(LATENCY_BOUNDS_S) + 1)
+        #: Latencies counted before the last snapshot.
+        self._latency_before = tuple(self._latency)
+        self._latency_sum_s = 0.0
 
     def ran(self, rows: int, seconds: float, *, traced: bool) -> None:
         """One batch of `rows` rows held the device for `seconds`; `traced` = its shape had not been warmed."""
@@ -52,9 +69,27 @@ class Counters:
             self._by_status.update(statuses)
             for latency_s in latencies_s:
                 self._latency[bisect.bisect_left(LATENCY_BOUNDS_S, latency_s)] += 1
+                self._latency_sum_s += latency_s
+
+    def totals(self) -> Totals:
+        """What was counted since the start; changes nothing, so any number of readers may ask."""
+        with self._lock:
+            return Totals(
+                self._batches,
+                self._rows,
+                self._busy_s,
+                self._retraces,
+                Counter(self._by_status),
+                self._latency_since_start(),
+                self._latency_sum_s,
+            )
+
+    def _latency_since_start(self) -> tuple[int, ...]:
+        return tuple(before + now for before, now in zip(self._latency_before, self._latency, strict=True))
 
     def snapshot(self) -> Counted:
         """What was counted; starts the latency counts anew."""
         with self._lock:
+            self._latency_before = self._latency_since_start()
             latency, self._latency = tuple(self._latency), [0] * len(self._latency)
             return Counted(self._batches, self._rows, self._busy_s, self._retraces, Counter(self._by_status), latency)

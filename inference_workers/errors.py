@@ -36,6 +36,12 @@ class SlotTaken(WorkerError):
     exit_code = 73
 
 
+class MissingLibrary(WorkerError):
+    """A setting needs an optional library that is not installed."""
+
+    exit_code = 64
+
+
 class RejectedInput(Exception):
     """The model cannot take this request: its tensors do not fit the signature, or computing them failed."""
 

@@ -52,12 +52,15 @@ class Reporter:
         fit: CurveFit,
         producer: Any,
         health_file: Path,
+        address: str | None = None,
         now_s: Callable[[], float] = time.time,
     ) -> None:
         self._pipeline, self._slot, self._worker_type = pipeline, slot, worker_type
         self._device_label, self._model_version = device_label, model_version
         self._life, self._ownership, self._counters, self._fit = life, ownership, counters, fit
         self._producer, self._health_file, self._now_s = producer, health_file, now_s
+        #: `host:port` of the worker's metrics and probes.
+        self._address = address
 
     def report(self) -> WorkerReport:
         """How it stands now; starts the latency counts anew."""
@@ -96,7 +99,8 @@ class Reporter:
             log.warning("worker.report_dropped", extra={"error": f"{type(error).__name__}: {error}"[:200]})
         try:
             self._health_file.parent.mkdir(parents=True, exist_ok=True)
-            self._health_file.write_text(json.dumps({"state": report.state.value, "pid": report.pid}))
+            told = {"state": report.state.value, "pid": report.pid, "endpoint": self._address}
+            self._health_file.write_text(json.dumps(told))
         except OSError as error:
             log.warning("worker.heartbeat_dropped", extra={"error": str(error)})
         return report

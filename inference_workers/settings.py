@@ -9,6 +9,8 @@ from typing import ClassVar
 EXACTLY_ONCE = "exactly-once"
 #: Results are sent, then offsets are committed: a kill in between repeats results, none is lost.
 AT_LEAST_ONCE = "at-least-once"
+TRACING_OFF = "off"
+TRACING_OTLP = "otlp"
 
 #: Answers that hold NaN or an infinity are delivered as the model gave them.
 DELIVER = "deliver"
@@ -55,6 +57,17 @@ class WorkerSettings:
     #: Consecutive batches in which each record fails in the model before the worker stops: then the model is broken,
     #: and going on would empty the topic into dead letters.
     broken_model_batches: int = 8
+    #: Port for `/metrics`, `/livez` and `/readyz`; left out = off. 0 = any free one, for several workers on a host: it
+    #: stands in `health/<slot>.json` and, for Prometheus' file discovery, in `scrape/<slot>.json` below `state_dir`.
+    metrics_port: int | None = None
+    #: Address that the port is opened on. Loopback, since nothing asks who the reader is; `0.0.0.0` in a container.
+    metrics_host: str = "127.0.0.1"
+    #: Seconds without progress after which `/livez` says that a thread is stuck: polling, or one batch on the device.
+    #: Must be above the longest batch; waiting for a broker does not count.
+    stuck_after_s: float = 60.0
+    #: `off`, or `otlp`: a span a batch, linked to the `traceparent` of its requests, exported as the `OTEL_*` variables
+    #: say. Needs `pip install 'penstock[tracing]'`.
+    tracing: str = TRACING_OFF
 
     #: Seconds between looks at the model's directory: how soon a new version is noticed. A look lists a few files.
     model_poll_s: float = 2.0
@@ -73,6 +86,7 @@ class WorkerSettings:
 
     def __post_init__(self) -> None:
         self._check_models()
+        self._check_watch()
         if self.delivery not in (EXACTLY_ONCE, AT_LEAST_ONCE):
             msg = f"worker.delivery={self.delivery!r}: choose {EXACTLY_ONCE!r} or {AT_LEAST_ONCE!r}"
             raise ValueError(msg)
@@ -87,7 +101,7 @@ class WorkerSettings:
             if getattr(self, name) < 1:
                 msg = f"worker.{name}={getattr(self, name)}: must be at least 1"
                 raise ValueError(msg)
-        for name in ("drain_s", "revoke_drain_s", "report_interval_s", "model_poll_s"):
+        for name in ("drain_s", "revoke_drain_s", "report_interval_s", "model_poll_s", "stuck_after_s"):
             if getattr(self, name) <= 0:
                 msg = f"worker.{name}={getattr(self, name)}: must be above 0 seconds"
                 raise ValueError(msg)
@@ -112,3 +126,11 @@ class WorkerSettings:
             if not getattr(self, name) >= 0:
                 msg = f"worker.{name}={getattr(self, name)}: must be at least 0"
                 raise ValueError(msg)
+
+    def _check_watch(self) -> None:
+        if self.tracing not in (TRACING_OFF, TRACING_OTLP):
+            msg = f"worker.tracing={self.tracing!r}: choose {TRACING_OFF!r} or {TRACING_OTLP!r}"
+            raise ValueError(msg)
+        if self.metrics_port is not None and not 0 <= self.metrics_port < 2**16:
+            msg = f"worker.metrics_port={self.metrics_port}: must be from 0 (any free port) to 65535, or left out"
+            raise ValueError(msg)

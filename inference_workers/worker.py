@@ -22,10 +22,12 @@ from inference_workers.delivery import Deliverer, Transport
 from inference_workers.device import parse_device
 from inference_workers.errors import WorkerError
 from inference_workers.executor import Executor
+from inference_workers.metrics import Identity
 from inference_workers.ownership import Ownership
 from inference_workers.reporting import Life, Reporter
 from inference_workers.settings import EXACTLY_ONCE, WorkerSettings
 from inference_workers.transports import AtLeastOnce, CommitBox, ExactlyOnce
+from inference_workers.watch import Watch
 from streams import topics
 from streams.capacity import Capacity
 from streams.errors import KafkaFailure
@@ -81,7 +83,9 @@ def run(spec: WorkerSpec, stop: threading.Event) -> None:
 
     """
     with slots.held(spec.state_dir, spec.slot):
-        _Worker(spec, stop).serve()
+        worker = _Worker(spec, stop)
+        with worker.watch.open():
+            worker.serve()
 
 
 class _Worker:
@@ -99,6 +103,15 @@ class _Worker:
         #: What the group is told of us; replaced whole by the main thread, read by the client's threads.
         self._capacity = Capacity(spec.worker_type.name, spec.worker_type.curve.capacity_per_s)
         self._reply_topics: dict[str, tuple[bool, float]] = {}
+        self.watch = Watch(
+            Identity(spec.pipeline, spec.slot, spec.worker_type.name, spec.device),
+            spec.settings,
+            spec.state_dir,
+            life=self._life,
+            counters=self._counters,
+            ownership=self._ownership,
+            buffer=self._buffer,
+        )
         self._deliverer: Deliverer
         self._admin: Admin
 
@@ -119,6 +132,7 @@ class _Worker:
             broken_model_batches=settings.broken_model_batches,
             deliver=self._hand_on,
         )
+        self.watch.serving(model=lambda: (model.name, model.version), curve=executor.fit.curve)
         # Warm before joining: a member that is not ready would take partitions away from those that are.
         executor.warm_up()
         self._admin = Admin(spec.kafka, f"{spec.slot}-admin")
@@ -161,6 +175,7 @@ class _Worker:
             fit=executor.fit,
             producer=telemetry_producer,
             health_file=spec.state_dir / "health" / f"{spec.slot}.json",
+            address=self.watch.address,
         )
         threads = [
             self._thread("poll", lambda: self._poll(consumer)),
@@ -187,6 +202,7 @@ class _Worker:
     def _poll(self, consumer: GroupConsumer) -> None:
         paused = False
         while not self._drained.is_set() and not self._stop_now.is_set():
+            self.watch.beats.beat("poll")
             draining = self._stop.is_set()
             # Paused partitions must be polled on: heartbeats, joins and revocations happen here.
             paused = draining or not self._buffer.wants_more(paused=paused)
@@ -200,18 +216,23 @@ class _Worker:
                     if epoch is not None:
                         stamped.append(Polled(record, epoch))
                 self._buffer.put(stamped)
+        self.watch.beats.rest("poll")
         if not self._stop_now.is_set():
             consumer.close()
 
     def _execute(self, executor: Executor) -> None:
         while not self._stop.is_set() and not self._stop_now.is_set():
+            self.watch.beats.beat("execute")
             executor.step()
+        self.watch.beats.rest("execute")
         self._buffer.close()
         self._deliverer.finish()
 
     def _hand_on(self, answers: list[Answer]) -> None:
         # Not the bound method: the deliverer needs the consumer, which must not exist before the model is warm.
-        self._deliverer.put(answers)
+        self.watch.batch(answers)
+        with self.watch.beats.waiting("execute"):
+            self._deliverer.put(answers)
 
     def _deliver(self) -> None:
         self._deliverer.run()

@@ -55,7 +55,7 @@ def shown(value: object) -> str:
         return str(value).lower()
     if isinstance(value, str):
         return f'"{value}"'
-    return "{}" if value == {} else repr(value)
+    return "left out" if value is None else "{}" if value == {} else repr(value)
 
 
 def rows(kind: type[Any]) -> dict[str, tuple[str, str]]:

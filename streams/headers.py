@@ -43,6 +43,9 @@ DLQ_REPLAYED = "dlq-replayed"
 JSON_CONTENT = "application/json"
 BINARY_CONTENT = "application/octet-stream"
 
+#: Longest trace context carried, in bytes. The standard's first version has 55; a later one may add some. A longer one
+#: could make a result larger than its topic takes.
+LONGEST_TRACE = 512
 #: Longest request id, in characters: ids are copied into results, dead letters and logs.
 LONGEST_ID = 512
 
@@ -171,7 +174,8 @@ def _reply_to(found: Mapping[str, bytes]) -> str | None:
 def _trace(found: Mapping[str, bytes]) -> str | None:
     # A broken trace context is no reason to refuse a request (W3C Trace Context, 4.3: ignore what cannot be parsed).
     try:
-        return _text(found, TRACEPARENT)
+        trace = _text(found, TRACEPARENT)
+        return trace if trace is None or len(trace) <= LONGEST_TRACE else None
     except MalformedRequest:
         return None
 
