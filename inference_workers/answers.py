@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from streams import headers as names
 from streams.dead_letters import attempts_before, dead_letter
 from streams.errors import UnencodableTensor
-from streams.records import ConsumedRecord, Encoding, Outgoing, Status, encode_error, encode_result
+from streams.records import (
+    ConsumedRecord,
+    Encoding,
+    Outgoing,
+    SharedHeaders,
+    Status,
+    encode_error,
+    encode_result,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from streams.headers import RequestHeaders
@@ -28,8 +41,77 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class BatchFacts:
+    """What the answers of one batch have in common."""
+
+    model_name: str
+    model_version: str
+    #: Seconds that the batch held the device.
+    compute_s: float
+    #: Rows in it, without padding.
+    rows: int
+    #: Unix seconds when the batch was formed.
+    formed_at_s: float
+    #: What the model gave, by name; without padding.
+    outputs: Mapping[str, NDArray[Any]]
+    _written: dict[int, tuple[bytes, SharedHeaders, tuple[tuple[bytes, int], ...]]] = field(default_factory=dict)
+
+    def rows_of(self, start: int, rows: int) -> dict[str, NDArray[Any]]:
+        """The outputs of one request. Views, not copies."""
+        return {name: array[start : start + rows] for name, array in self.outputs.items()}
+
+    def binary(self, start: int, rows: int) -> tuple[bytes, SharedHeaders]:
+        """The value of one request's result in the binary encoding, and the headers that it shares with the others.
+
+        Raises:
+            UnencodableTensor: an output has no form in it.
+
+        """
+        known = self._written.get(rows)
+        if known is None:
+            known = self._written[rows] = self._prepared(start, rows)
+        head, shared, sources = known
+        if not sources:
+            value, _ = self._encoded(start, rows)
+            return value, shared
+        return b"".join([head, *[raw[start * size : (start + rows) * size] for raw, size in sources]]), shared
+
+    def _prepared(self, start: int, rows: int) -> tuple[bytes, SharedHeaders, tuple[tuple[bytes, int], ...]]:
+        value, content = self._encoded(start, rows)
+        shared = SharedHeaders((*content, *self.shared_pairs(Status.OK)))
+        if any(array.dtype.kind not in "biuf" for array in self.outputs.values()):
+            # Strings have no fixed size a row.
+            return b"", shared, ()
+        # Row-major and little-endian, the rows of a request are consecutive bytes of the whole.
+        sources = tuple(
+            (np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes(), array.nbytes // len(array))
+            for array in self.outputs.values()
+        )
+        return value[: len(value) - sum(size * rows for _, size in sources)], shared, sources
+
+    def _encoded(self, start: int, rows: int) -> tuple[bytes, list[tuple[str, bytes]]]:
+        return encode_result(
+            self.rows_of(start, rows),
+            request_id=None,
+            model_name=self.model_name,
+            model_version=self.model_version,
+            encoding=Encoding.BINARY,
+        )
+
+    def shared_pairs(self, status: Status) -> tuple[tuple[str, bytes], ...]:
+        """The headers that all results of the batch have."""
+        return (
+            (names.STATUS, status.value.encode()),
+            (names.MODEL_NAME, self.model_name.encode()),
+            (names.MODEL_VERSION, self.model_version.encode()),
+            (names.COMPUTE_MS, b"%.2f" % (self.compute_s * 1000)),
+            (names.BATCH_ROWS, b"%d" % self.rows),
+        )
+
+
+@dataclass(slots=True, eq=False)
 class Answer:
-    """One request, answered. Exactly one of `outputs` and `failure` is set, except when it expired."""
+    """One request, answered: by rows of a batch (`ok`), or with a failure, or because it expired."""
 
     record: ConsumedRecord
     #: Epoch of the record's partition (see `inference_workers.ownership`).
@@ -38,16 +120,15 @@ class Answer:
     request_id: str
     encoding: Encoding
     status: Status
-    outputs: dict[str, NDArray[Any]] | None = None
     failure: Failure | None = None
-    #: Seconds that the batch held the device, and its rows; `None` = no batch.
-    compute_s: float | None = None
-    batch_rows: int | None = None
-    #: Unix seconds when the batch was formed.
-    formed_at_s: float | None = None
+    #: The batch it was computed in; `None` = it never reached one.
+    batch: BatchFacts | None = None
+    #: Its first row in the batch's outputs, and how many are its own.
+    start: int = 0
+    rows: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Written:
     """An answer as records: the result, and the dead letter of a failed one."""
 
@@ -56,77 +137,113 @@ class Written:
     records: tuple[Outgoing, ...]
 
 
-def write(answer: Answer, *, results_topic: str, model_name: str, model_version: str, max_bytes: int) -> Written:
-    """Encode an answer.
-
-    Outputs that cannot be encoded, or are too large for the results topic, become a failed result and a dead letter.
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """How a worker writes its answers.
 
     Args:
-        answer: what to write.
         results_topic: where results go that name no other.
-        model_name: stamped on the result.
-        model_version: stamped on the result.
+        model_name: stamped on results that no model has computed.
+        model_version: likewise.
         max_bytes: largest value that the results topic takes.
 
     """
-    failure = answer.failure
-    value, content = b"", list[tuple[str, bytes]]()
-    if answer.outputs is not None:
+
+    results_topic: str
+    model_name: str
+    model_version: str
+    max_bytes: int
+
+    def write(self, answer: Answer, *, now_s: float) -> Written:
+        """Encode an answer.
+
+        Outputs that cannot be encoded, or are too large for the results topic, become a failed result and a dead
+        letter; those whose deadline has passed become an expired one.
+
+        Args:
+            answer: what to write.
+            now_s: Unix seconds.
+
+        """
+        deadline_at_ms = answer.headers.deadline_at_ms
+        if answer.status is not Status.OK or (deadline_at_ms is not None and deadline_at_ms <= now_s * 1000):
+            return self._without_outputs(answer)
+        batch = answer.batch
+        assert batch is not None, "an answer that is ok has a batch"  # noqa: S101 - what `Answer` promises
+        headers = self._own_headers(answer, batch)
         try:
-            value, content = encode_result(
-                answer.outputs,
-                request_id=answer.request_id,
-                model_name=model_name,
-                model_version=model_version,
-                encoding=answer.encoding,
-            )
-        except UnencodableTensor as error:
-            failure = Failure("unencodable-output", str(error), "encode")
-        else:
-            if len(value) > max_bytes:
-                failure = Failure(
-                    "result-too-large",
-                    f"the result has {len(value)} bytes, the results topic takes {max_bytes}; ask with fewer rows",
-                    "encode",
+            if answer.encoding is Encoding.BINARY:
+                value, shared = batch.binary(answer.start, answer.rows)
+            else:
+                value, content = encode_result(
+                    batch.rows_of(answer.start, answer.rows),
+                    request_id=answer.request_id,
+                    model_name=batch.model_name,
+                    model_version=batch.model_version,
+                    encoding=answer.encoding,
                 )
-    status = Status.FAILED if failure is not None else answer.status
-    if failure is not None:
-        value, content = encode_error(f"{failure.reason}: {failure.message}", request_id=answer.request_id)
-    elif status is Status.EXPIRED:
-        value, content = encode_error("expired: the deadline had passed", request_id=answer.request_id)
-    record = answer.record
-    reply_to = answer.headers.reply_to
-    result = Outgoing(
-        topic=reply_to or results_topic,
-        key=record.key,
-        value=value,
-        headers=content + _result_headers(answer, status, model_name, model_version),
-        # A results topic of ours has as many partitions as the requests: the result's place is its request's, so
-        # order within a partition holds for results too. Of a stranger's topic nothing is known: the key decides.
-        partition=record.partition if reply_to is None else None,
-    )
-    if failure is None:
-        return Written(answer, status, (result,))
-    attempts = attempts_before(record.headers) + 1
-    letter = dead_letter(record, reason=failure.reason, message=failure.message, stage=failure.stage, attempts=attempts)
-    return Written(answer, status, (result, letter))
+                shared = SharedHeaders((*content, *batch.shared_pairs(Status.OK)))
+        except UnencodableTensor as error:
+            return self._without_outputs(answer, Failure("unencodable-output", str(error), "encode"))
+        if len(value) > self.max_bytes:
+            message = (
+                f"the result has {len(value)} bytes, the results topic takes {self.max_bytes}; ask with fewer rows"
+            )
+            return self._without_outputs(answer, Failure("result-too-large", message, "encode"))
+        return Written(answer, Status.OK, (self._result(answer, value, headers, shared),))
+
+    def _without_outputs(self, answer: Answer, failure: Failure | None = None) -> Written:
+        failure = failure or answer.failure
+        status = Status.EXPIRED if failure is None else Status.FAILED
+        message = "expired: the deadline had passed" if failure is None else f"{failure.reason}: {failure.message}"
+        value, content = encode_error(message, request_id=answer.request_id)
+        batch = answer.batch
+        shared = self._without_batch(status) if batch is None else batch.shared_pairs(status)
+        result = self._result(answer, value, [*content, *self._own_headers(answer, batch)], SharedHeaders(shared))
+        if failure is None:
+            return Written(answer, status, (result,))
+        record = answer.record
+        letter = dead_letter(
+            record,
+            reason=failure.reason,
+            message=failure.message,
+            stage=failure.stage,
+            attempts=attempts_before(record.headers) + 1,
+        )
+        return Written(answer, status, (result, letter))
+
+    def _result(
+        self, answer: Answer, value: bytes, headers: list[tuple[str, bytes]], shared: SharedHeaders
+    ) -> Outgoing:
+        record, reply_to = answer.record, answer.headers.reply_to
+        if reply_to is None:
+            # A results topic of ours has as many partitions as the requests: the result's place is its request's, so
+            # order within a partition holds for results too.
+            return Outgoing(self.results_topic, record.key, value, headers, record.partition, None, shared)
+        # Of a stranger's topic nothing is known: the key decides.
+        return Outgoing(reply_to, record.key, value, headers, None, None, shared)
+
+    def _without_batch(self, status: Status) -> tuple[tuple[str, bytes], ...]:
+        return (
+            (names.STATUS, status.value.encode()),
+            (names.MODEL_NAME, self.model_name.encode()),
+            (names.MODEL_VERSION, self.model_version.encode()),
+        )
+
+    @staticmethod
+    def _own_headers(answer: Answer, batch: BatchFacts | None) -> list[tuple[str, bytes]]:
+        record = answer.record
+        headers = [
+            (names.REQUEST_ID, answer.request_id.encode()),
+            (names.SOURCE, _place(record.topic, record.partition) + b"%d" % record.offset),
+        ]
+        if answer.headers.traceparent is not None:
+            headers.append((names.TRACEPARENT, answer.headers.traceparent.encode()))
+        if batch is not None and record.timestamp >= 0:
+            headers.append((names.QUEUE_MS, b"%.1f" % max(batch.formed_at_s * 1000 - record.timestamp, 0.0)))
+        return headers
 
 
-def _result_headers(answer: Answer, status: Status, model_name: str, model_version: str) -> list[tuple[str, bytes]]:
-    record = answer.record
-    headers = [
-        (names.REQUEST_ID, answer.request_id.encode()),
-        (names.STATUS, status.value.encode()),
-        (names.MODEL_NAME, model_name.encode()),
-        (names.MODEL_VERSION, model_version.encode()),
-        (names.SOURCE, f"{record.topic}/{record.partition}/{record.offset}".encode()),
-    ]
-    if answer.headers.traceparent is not None:
-        headers.append((names.TRACEPARENT, answer.headers.traceparent.encode()))
-    if answer.formed_at_s is not None and record.timestamp >= 0:
-        headers.append((names.QUEUE_MS, b"%.1f" % max(answer.formed_at_s * 1000 - record.timestamp, 0.0)))
-    if answer.compute_s is not None:
-        headers.append((names.COMPUTE_MS, b"%.2f" % (answer.compute_s * 1000)))
-    if answer.batch_rows is not None:
-        headers.append((names.BATCH_ROWS, b"%d" % answer.batch_rows))
-    return headers
+@functools.lru_cache(maxsize=4096)
+def _place(topic: str, partition: int) -> bytes:
+    return f"{topic}/{partition}/".encode()

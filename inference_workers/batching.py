@@ -34,32 +34,21 @@ def shape_key(inputs: Tensors) -> tuple[tuple[str, str, tuple[int, ...]], ...]:
     return tuple((name, array.dtype.str, array.shape[1:]) for name, array in sorted(inputs.items()))
 
 
-def stack(requests: Sequence[Tensors], size: int) -> dict[str, NDArray[Any]]:
-    """One array an input, rows of the requests in order, padded to `size` rows by repeating the last row.
+def stack(requests: Sequence[Tensors], rows: int, size: int) -> dict[str, NDArray[Any]]:
+    """One array an input, the `rows` rows of the requests in order, padded to `size` rows by repeating the last row.
 
     Repeated rather than zero: a row the model has a finite answer for, whatever it normalises by.
     """
+    if len(requests) == 1 and rows == size:
+        return dict(requests[0])
     stacked = {}
     for name, first in requests[0].items():
         batch = np.empty((size, *first.shape[1:]), dtype=first.dtype)
-        at = 0
-        for request in requests:
-            rows = request[name]
-            batch[at : at + len(rows)] = rows
-            at += len(rows)
-        if at < size:
-            batch[at:] = batch[at - 1]
+        np.concatenate([request[name] for request in requests], out=batch[:rows])
+        if rows < size:
+            batch[rows:] = batch[rows - 1]
         stacked[name] = batch
     return stacked
-
-
-def split(outputs: Tensors, rows: Sequence[int]) -> list[dict[str, NDArray[Any]]]:
-    """The outputs of each request: consecutive slices of `rows[i]` rows. Views, not copies."""
-    answers, at = [], 0
-    for count in rows:
-        answers.append({name: array[at : at + count] for name, array in outputs.items()})
-        at += count
-    return answers
 
 
 def chunks(inputs: Tensors, rows: int, most: int) -> list[dict[str, NDArray[Any]]]:
@@ -67,10 +56,14 @@ def chunks(inputs: Tensors, rows: int, most: int) -> list[dict[str, NDArray[Any]
     return [{name: array[at : at + most] for name, array in inputs.items()} for at in range(0, rows, most)]
 
 
-def bisect(items: Sequence[T], run: Callable[[Sequence[T]], list[R]], fails: type[Exception]) -> list[R | Exception]:
-    """Run `items` together; where that fails, in halves, down to the culprit alone.
+def isolate(items: Sequence[T], run: Callable[[Sequence[T]], list[R]], fails: type[Exception]) -> list[R | Exception]:
+    """Run `items` together; where that fails, find the culprit by halves, and run all others together.
 
-    One culprit among n costs at most 2 * ceil(log2 n) runs more; the other items get their results.
+    Only one half is run at each step: if it fails the culprit is in it, else in the other. So one culprit among n costs
+    at most ceil(log2 n) + 1 runs after the first, where running both halves each time would cost twice that.
+
+    A culprit found by elimination is run alone to make sure, unless that would be one run too many; then what it was
+    last part of, less what has succeeded, has failed, which no other item of it can explain.
 
     Args:
         items: at least one.
@@ -81,10 +74,33 @@ def bisect(items: Sequence[T], run: Callable[[Sequence[T]], list[R]], fails: typ
         a result or the exception for each item, in order.
 
     """
-    try:
-        return list(run(items))
-    except fails as error:
-        if len(items) == 1:
-            return [error]
-    middle = len(items) // 2
-    return bisect(items[:middle], run, fails) + bisect(items[middle:], run, fails)
+    found: dict[int, R | Exception] = {}
+
+    def failure(indices: Sequence[int]) -> Exception | None:
+        try:
+            found.update(zip(indices, run([items[index] for index in indices]), strict=True))
+        except fails as error:
+            return error
+        return None
+
+    groups = [list(range(len(items)))]
+    while groups:
+        suspects = groups.pop()
+        error = failure(suspects)
+        rest: list[int] = []
+        alone = len(suspects) == 1
+        while error is not None and len(suspects) > 1:
+            half = len(suspects) // 2
+            again = failure(suspects[:half])
+            if again is None:
+                suspects, alone = suspects[half:], False
+            else:
+                rest = suspects[half:] + rest
+                suspects, error, alone = suspects[:half], again, half == 1
+        if error is not None and not alone and not rest:
+            error = failure(suspects)
+        if error is not None:
+            found[suspects[0]] = error
+        if rest:
+            groups.append(rest)
+    return [found[index] for index in range(len(items))]

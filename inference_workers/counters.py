@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import bisect
 import threading
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from autoscaler.model import LATENCY_BOUNDS_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from numpy.typing import NDArray
+
     from streams.records import Status
+
+_BOUNDS = np.array(LATENCY_BOUNDS_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +68,14 @@ class Counters:
             self._busy_s += seconds
             self._retraces += traced
 
-    def delivered(self, statuses: Iterable[Status], latencies_s: Iterable[float]) -> None:
+    def delivered(self, statuses: Iterable[Status], latencies_s: NDArray[np.float64]) -> None:
         """Results are committed; latencies from the requests' Kafka timestamps."""
+        places = np.bincount(np.searchsorted(_BOUNDS, latencies_s), minlength=len(_BOUNDS) + 1).tolist()
         with self._lock:
             self._by_status.update(statuses)
-            for latency_s in latencies_s:
-                self._latency[bisect.bisect_left(LATENCY_BOUNDS_S, latency_s)] += 1
-                self._latency_sum_s += latency_s
+            for place, count in enumerate(places):
+                self._latency[place] += count
+            self._latency_sum_s += float(latencies_s.sum())
 
     def totals(self) -> Totals:
         """What was counted since the start; changes nothing, so any number of readers may ask."""

@@ -10,6 +10,8 @@ from autoscaler.model import ServiceCurve
 
 #: Batches remembered a size: enough for a steady median, few enough to follow a change within seconds of load.
 REMEMBERED = 32
+#: Batches between two fits: a fit costs as much as a small batch, and the curve changes slowly.
+FIT_EVERY = 32
 
 
 class CurveFit:
@@ -22,13 +24,25 @@ class CurveFit:
     def __init__(self, max_batch: int) -> None:
         self._max_batch = max_batch
         self._seen: dict[int, deque[float]] = {}
+        self._since_fit = 0
+        self._fitted: ServiceCurve | None = None
 
     def add(self, rows: int, seconds: float) -> None:
         """A batch that held the device for `rows` rows took `seconds`."""
-        self._seen.setdefault(rows, deque(maxlen=REMEMBERED)).append(seconds)
+        times = self._seen.get(rows)
+        if times is None:
+            # A size not seen before may change much.
+            times, self._since_fit = self._seen.setdefault(rows, deque(maxlen=REMEMBERED)), FIT_EVERY
+        times.append(seconds)
+        self._since_fit += 1
 
     def curve(self) -> ServiceCurve | None:
-        """The fitted curve; `None` = fewer than two sizes seen, or no cost above zero."""
+        """The fitted curve, at most `FIT_EVERY` batches old; `None` = fewer than two sizes seen, or no cost above 0."""
+        if self._since_fit >= FIT_EVERY:
+            self._since_fit, self._fitted = 0, self._fit()
+        return self._fitted
+
+    def _fit(self) -> ServiceCurve | None:
         if len(self._seen) < 2:  # noqa: PLR2004 - a line needs two points
             return None
         sizes = np.array(list(self._seen), dtype=float)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import queue
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from inference_workers.answers import Answer, Failure, Written, write
+import numpy as np
+
+from inference_workers.answers import Answer, Failure, Writing, Written
 from inference_workers.errors import WorkerError
+from inference_workers.pacing import Pace
 from streams.errors import GenerationChanged, KafkaFailure, OutcomeUnknown
 from streams.records import Outgoing, Status
 
@@ -22,13 +25,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Most answers in one transaction: beyond it the commit's 5 ms are below a tenth of the sending.
-MOST_ANSWERS = 2048
+#: Most answers in one transaction: what a rebalance may have to wait for, and what a kill repeats the work of.
+MOST_ANSWERS = 8192
 #: Seconds between tries while a rebalance is under way, and while the broker is away.
 REBALANCE_RETRY_S = 0.02
 BROKER_RETRY_S = 0.5
 #: Seconds between looks at whether to stop while nothing is to be delivered.
 IDLE_LOOK_S = 0.5
+#: Seconds between looks at whether the worker is still busy while a transaction gathers.
+BUSY_LOOK_S = 0.005
 
 
 class Transport(Protocol):
@@ -39,6 +44,9 @@ class Transport(Protocol):
 
     def recover(self) -> None:
         """After an unknown outcome: make it known."""
+
+    def idle(self) -> None:
+        """Called about twice a second while there is nothing to send."""
 
     def close(self) -> None:
         """Release the connection; all that was sent is committed."""
@@ -55,11 +63,9 @@ class Deliverer:
         group_metadata: Callable[[], Any],
         committed: Callable[[], Mapping[int, int | None]],
         reply_topic_exists: Callable[[str], bool],
-        results_topic: str,
-        model_name: str,
-        model_version: str,
-        max_result_bytes: int,
+        writing: Writing,
         queue_size: int,
+        busy: Callable[[], bool],
         counters: Counters,
         stop_now: threading.Event,
     ) -> None:
@@ -68,9 +74,8 @@ class Deliverer:
         self._group_metadata = group_metadata
         self._committed = committed
         self._reply_topic_exists = reply_topic_exists
-        self._results_topic = results_topic
-        self._model_name, self._model_version = model_name, model_version
-        self._max_result_bytes = max_result_bytes
+        self._writing = writing
+        self._busy, self._pace = busy, Pace()
         self._queue: queue.Queue[list[Answer] | None] = queue.Queue(queue_size)
         self._counters = counters
         self._stop_now = stop_now
@@ -108,21 +113,28 @@ class Deliverer:
             try:
                 answers = self._queue.get(timeout=IDLE_LOOK_S)
             except queue.Empty:
+                self._transport.idle()
                 continue
             if answers is None:
                 break
             answers = self._with_waiting(answers)
             try:
-                self._deliver([self._write(answer) for answer in answers])
+                now_s = time.time()
+                self._deliver([self._write(answer, now_s) for answer in answers])
             finally:
                 self._ownership.settle(answer.record.partition for answer in answers)
 
     def _with_waiting(self, answers: list[Answer]) -> list[Answer]:
+        """All that waits, and under load what comes in the time that the pace gives."""
         gathered = list(answers)
-        while len(gathered) < MOST_ANSWERS:
+        while len(gathered) < MOST_ANSWERS and not self._stop_now.is_set():
+            # Looked at again after each batch: the last of a surge must not wait for more that will not come.
+            left_s = self._pace.left_s() if self._busy() else 0.0
             try:
-                more = self._queue.get_nowait()
+                more = self._queue.get(timeout=min(left_s, BUSY_LOOK_S)) if left_s > 0 else self._queue.get_nowait()
             except queue.Empty:
+                if left_s > 0:
+                    continue
                 break
             if more is None:
                 self._done = True
@@ -130,18 +142,12 @@ class Deliverer:
             gathered += more
         return gathered
 
-    def _write(self, answer: Answer) -> Written:
+    def _write(self, answer: Answer, now_s: float) -> Written:
         reply_to = answer.headers.reply_to
         if reply_to is not None and not self._reply_topic_exists(reply_to):
             # A topic that is not there would fail the whole transaction, again and again, for everybody in it.
             answer = _without_reply(answer)
-        return write(
-            answer,
-            results_topic=self._results_topic,
-            model_name=self._model_name,
-            model_version=self._model_version,
-            max_bytes=self._max_result_bytes,
-        )
+        return self._writing.write(answer, now_s=now_s)
 
     def _deliver(self, written: Sequence[Written]) -> None:
         while written and not self._stop_now.is_set():
@@ -150,16 +156,17 @@ class Deliverer:
             # commit if the group has moved on since.
             try:
                 group = self._group_metadata()
-                written = [
-                    one for one in written if self._ownership.owns(one.answer.record.partition, one.answer.epoch)
-                ]
+                owned = self._ownership.owned({(one.answer.record.partition, one.answer.epoch) for one in written})
+                written = [one for one in written if (one.answer.record.partition, one.answer.epoch) in owned]
                 if not written:
                     return
                 offsets: dict[int, int] = {}
                 for one in written:
                     record = one.answer.record
-                    offsets[record.partition] = max(record.offset + 1, offsets.get(record.partition, 0))
-                self._transport.send([record for one in written for record in one.records], offsets, group)
+                    if record.offset >= offsets.get(record.partition, 0):
+                        offsets[record.partition] = record.offset + 1
+                with self._pace.sending():
+                    self._transport.send([record for one in written for record in one.records], offsets, group)
             except GenerationChanged:
                 log.info("worker.generation_changed", extra={"answers": len(written)})
                 self._stop_now.wait(REBALANCE_RETRY_S)
@@ -167,11 +174,8 @@ class Deliverer:
                 log.warning("worker.outcome_unknown", extra={"answers": len(written), "error": str(error)[:300]})
                 written = self._decided(written)
             else:
-                now_s = time.time()
-                self._counters.delivered(
-                    (one.status for one in written),
-                    (max(now_s - one.answer.record.timestamp / 1000, 0.0) for one in written),
-                )
+                stamps = np.array([one.answer.record.timestamp for one in written], dtype=np.float64)
+                self._counters.delivered((one.status for one in written), np.maximum(time.time() - stamps / 1000, 0.0))
                 return
 
     def _decided(self, written: Sequence[Written]) -> Sequence[Written]:
@@ -194,10 +198,6 @@ def _without_reply(answer: Answer) -> Answer:
     failure = Failure(
         "reply-topic-missing", f"the topic {answer.headers.reply_to!r} named by reply-to does not exist", "encode"
     )
-    return dataclasses.replace(
-        answer,
-        status=Status.FAILED,
-        outputs=None,
-        failure=failure,
-        headers=dataclasses.replace(answer.headers, reply_to=None),
+    return replace(
+        answer, status=Status.FAILED, batch=None, failure=failure, headers=replace(answer.headers, reply_to=None)
     )

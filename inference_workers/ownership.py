@@ -13,7 +13,9 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
+
+    from streams.records import ConsumedRecord
 
 
 class Ownership:
@@ -62,21 +64,26 @@ class Ownership:
 
     # --- asked by poll, execute and deliver
 
-    def stamp(self, partition: int, offset: int) -> int | None:
-        """Epoch for a record just polled; `None` = not ours, or polled before in this epoch."""
+    def stamp(self, partition: int, records: Sequence[ConsumedRecord]) -> tuple[int, Sequence[ConsumedRecord]] | None:
+        """Epoch for records just polled of one partition, less those polled before in this epoch; `None` = not ours."""
         with self._lock:
             epoch = self._epochs.get(partition)
-            if epoch is None or offset < self._next_offset.get(partition, 0):
+            if epoch is None:
                 return None
-            self._next_offset[partition] = offset + 1
-            return epoch
+            expected = self._next_offset.get(partition, 0)
+            if records[0].offset < expected:
+                records = [record for record in records if record.offset >= expected]
+                if not records:
+                    return None
+            self._next_offset[partition] = records[-1].offset + 1
+            return epoch, records
 
-    def take(self, partition: int, epoch: int) -> bool:
-        """Take one record in hand; `False` = it is no longer ours to answer."""
+    def take(self, partition: int, epoch: int, count: int) -> bool:
+        """Take `count` records in hand; `False` = they are no longer ours to answer."""
         with self._lock:
             if self._epochs.get(partition) != epoch or partition in self._revoking:
                 return False
-            self._in_hand[partition] += 1
+            self._in_hand[partition] += count
             return True
 
     def settle(self, partitions: Iterable[int]) -> None:
@@ -84,10 +91,13 @@ class Ownership:
         with self._lock:
             self._in_hand.subtract(partitions)
 
-    def owns(self, partition: int, epoch: int) -> bool:
-        """Whether the stamp is still good. A partition being revoked is: its batch in hand may yet be committed."""
+    def owned(self, places: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
+        """Those of some (partition, epoch) whose stamp is still good.
+
+        A partition being revoked is still owned: its batch in hand may yet be committed.
+        """
         with self._lock:
-            return self._epochs.get(partition) == epoch
+            return {place for place in places if self._epochs.get(place[0]) == place[1]}
 
     @property
     def partitions(self) -> tuple[int, ...]:

@@ -209,14 +209,15 @@ class ShadowRunner:
             self._compare_together(model, group)
 
     def _compare_together(self, model: ServedModel, group: Sequence[tuple[Served, dict[str, NDArray[Any]]]]) -> None:
-        rows = [one.rows for one, _ in group]
-        total = sum(rows)
+        total = sum(one.rows for one, _ in group)
         size = batching.padded_size(total, self._sizes) if total <= self._sizes[-1] else total
         try:
-            outputs = model.run(batching.stack([inputs for _, inputs in group], size))
+            outputs = model.run(batching.stack([inputs for _, inputs in group], total, size))
         except (ComputeFailed, BrokenModel):
             self._stats.failed(len(group))
             return
-        found = batching.split({name: array[:total] for name, array in outputs.items()}, rows)
-        for (one, _), outputs_of_one in zip(group, found, strict=True):
-            self._stats.add(compare(one.outputs, outputs_of_one, rtol=self._rtol, atol=self._atol))
+        at = 0
+        for one, _ in group:
+            found = {name: array[at : at + one.rows] for name, array in outputs.items()}
+            self._stats.add(compare(one.outputs, found, rtol=self._rtol, atol=self._atol))
+            at += one.rows

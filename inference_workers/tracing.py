@@ -103,8 +103,8 @@ class BatchTracer:
                 log.warning("worker.span_dropped", extra={"error": f"{type(error).__name__}: {error}"[:200]})
 
     def _record(self, answers: Sequence[Answer]) -> None:
-        computed = [answer for answer in answers if answer.formed_at_s is not None]
-        if not computed:
+        computed = [answer for answer in answers if answer.batch is not None]
+        if not computed or computed[0].batch is None:
             return
         traced = [context for answer in computed if (context := _context(answer)) is not None]
         sampled = [context for context in traced if context[2] & _SAMPLED]
@@ -118,12 +118,12 @@ class BatchTracer:
             for trace, span, flags in sampled[:MOST_LINKS]
         ]
         model = self._model() or ("", "")
-        first = computed[0]
+        first = computed[0].batch
         span = tracer.start_span(
             "penstock.batch",
             kind=SpanKind.CONSUMER,
             links=links,
-            start_time=round((first.formed_at_s or 0) * 1e9),
+            start_time=round(first.formed_at_s * 1e9),
             attributes={
                 **self._facts,
                 "messaging.system": "kafka",
@@ -132,8 +132,8 @@ class BatchTracer:
                 "messaging.batch.message_count": len(computed),
                 "penstock.model.name": model[0],
                 "penstock.model.version": model[1],
-                "penstock.batch.rows": first.batch_rows or 0,
-                "penstock.batch.compute_seconds": first.compute_s or 0.0,
+                "penstock.batch.rows": first.rows,
+                "penstock.batch.compute_seconds": first.compute_s,
                 "penstock.batch.failed": sum(answer.status is Status.FAILED for answer in answers),
                 "penstock.batch.sampled_requests": len(sampled),
             },

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from streams.errors import GenerationChanged, KafkaFailure, OutcomeUnknown
 from streams.kafka import KafkaSettings, new_producer, translated
-from streams.kafka.transactions import TransactionalProducer
+from streams.kafka.transactions import open_transactions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ class ExactlyOnce:
 
     def __init__(self, settings: KafkaSettings, *, slot: str, topic: str, timeout_ms: int) -> None:
         self._topic = topic
-        self._producer = TransactionalProducer(
+        self._producer = open_transactions(
             settings, transactional_id=slot, timeout_ms=timeout_ms, max_request_bytes=settings.max_request_bytes
         )
 
@@ -31,6 +31,10 @@ class ExactlyOnce:
     def recover(self) -> None:
         """See `TransactionalProducer.recover`."""
         self._producer.recover()
+
+    def idle(self) -> None:
+        """See `Transactions.idle`."""
+        self._producer.idle()
 
     def close(self) -> None:
         """Close the producer."""
@@ -99,7 +103,7 @@ class AtLeastOnce:
                         record.topic,
                         value=record.value,
                         key=record.key,
-                        headers=record.headers,
+                        headers=record.all_headers,
                         partition=record.partition,
                         timestamp_ms=record.timestamp_ms,
                     )
@@ -116,6 +120,9 @@ class AtLeastOnce:
 
     def recover(self) -> None:
         """Nothing is open: the committed offsets alone decide."""
+
+    def idle(self) -> None:
+        """Nothing to do: the producer's own thread sees to its connections."""
 
     def close(self) -> None:
         """Close the producer."""

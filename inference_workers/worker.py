@@ -1,8 +1,8 @@
-"""A worker: three threads (poll, execute, deliver) between two topics, and their orderly end.
+"""A worker: four threads (poll, decode, execute, deliver) between two topics, and their orderly end.
 
 The poll thread owns the consumer and does nothing but poll, so that joins and heartbeats never wait for a batch. The
-execute thread owns the model. The deliver thread owns the transactional producer. The main thread reports and waits for
-the signal.
+decode thread makes requests of records while the device computes. The execute thread owns the model. The deliver thread
+owns the transactional producer. The main thread reports and waits for the signal.
 """
 
 from __future__ import annotations
@@ -16,14 +16,17 @@ from typing import TYPE_CHECKING
 from autoscaler.model import WorkerState, WorkerType
 from inference_workers import model as models
 from inference_workers import slot as slots
-from inference_workers.buffer import Polled, RecordBuffer
+from inference_workers.answers import Answer, Writing
+from inference_workers.buffer import Chunk, RecordBuffer
 from inference_workers.counters import Counters
 from inference_workers.delivery import Deliverer, Transport
 from inference_workers.device import parse_device
 from inference_workers.errors import WorkerError
 from inference_workers.executor import Executor
+from inference_workers.intake import Intake, OneModel
 from inference_workers.metrics import Identity
 from inference_workers.ownership import Ownership
+from inference_workers.ready import ReadyQueue
 from inference_workers.reporting import Life, Reporter
 from inference_workers.settings import EXACTLY_ONCE, WorkerSettings
 from inference_workers.transports import AtLeastOnce, CommitBox, ExactlyOnce
@@ -40,7 +43,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from autoscaler.model import WorkerReport
-    from inference_workers.answers import Answer
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,10 @@ log = logging.getLogger(__name__)
 POLL_S = 0.5
 #: Seconds for the other threads to end once one has failed.
 FAILED_S = 2.0
+#: Seconds between looks at whether to stop while there is nothing to decode, or no room for it.
+LOOK_S = 0.5
+#: Records decoded between two hand-overs: few enough that the device does not wait for the last of them.
+MOST_AT_ONCE = 64
 #: Seconds for which it is remembered that a reply topic does or does not exist.
 REPLY_TOPIC_MEMORY_S = 30.0
 #: Batches before the fitted curve is told to the group: the first ones are slow, and two points make any line.
@@ -72,6 +78,8 @@ class WorkerSpec:
     asked_at_s: float
     #: Largest value that the results topic takes, in bytes.
     max_result_bytes: int
+    #: Seconds within which requests want their results.
+    objective_s: float
 
 
 def run(spec: WorkerSpec, stop: threading.Event) -> None:
@@ -98,7 +106,7 @@ class _Worker:
         self._failure: BaseException | None = None
         self._life = Life(asked_at_s=spec.asked_at_s)
         self._ownership, self._counters = Ownership(), Counters()
-        self._buffer = RecordBuffer(spec.settings.buffer_records)
+        self._buffer = RecordBuffer(spec.settings.buffer_records, spec.settings.buffer_bytes)
         self._commits = CommitBox()
         #: What the group is told of us; replaced whole by the main thread, read by the client's threads.
         self._capacity = Capacity(spec.worker_type.name, spec.worker_type.curve.capacity_per_s)
@@ -121,20 +129,25 @@ class _Worker:
         models.configure_tensorflow(settings.intra_op_threads, gpu=device.gpu)
         model = models.ServedModel(spec.model_dir)
         max_batch = device.emulated.max_batch if device.emulated else settings.max_batch
+        # Two batches: one to run next, and one that is being decoded meanwhile.
+        ready = ReadyQueue(2 * max_batch)
         executor = Executor(
-            buffer=self._buffer,
+            ready=ready,
             ownership=self._ownership,
-            model=model,
             device=device,
             max_batch=max_batch,
-            limits=Limits(max_record_bytes=settings.max_record_bytes, max_rows=settings.max_request_rows),
+            objective_s=spec.objective_s,
             counters=self._counters,
             broken_model_batches=settings.broken_model_batches,
             deliver=self._hand_on,
         )
         self.watch.serving(model=lambda: (model.name, model.version), curve=executor.fit.curve)
         # Warm before joining: a member that is not ready would take partitions away from those that are.
-        executor.warm_up()
+        executor.warm_up(model)
+        intake = Intake(
+            OneModel(model),
+            Limits(max_record_bytes=settings.max_record_bytes, max_rows=settings.max_request_rows),
+        )
         self._admin = Admin(spec.kafka, f"{spec.slot}-admin")
         consumer = GroupConsumer(
             spec.kafka,
@@ -154,11 +167,14 @@ class _Worker:
             group_metadata=consumer.metadata,
             committed=lambda: self._admin.committed(topics.group(spec.pipeline), topics.requests(spec.pipeline)),
             reply_topic_exists=self._reply_topic_exists,
-            results_topic=topics.results(spec.pipeline),
-            model_name=model.name,
-            model_version=model.version,
-            max_result_bytes=spec.max_result_bytes - RECORD_OVERHEAD,
+            writing=Writing(
+                results_topic=topics.results(spec.pipeline),
+                model_name=model.name,
+                model_version=model.version,
+                max_bytes=spec.max_result_bytes - RECORD_OVERHEAD,
+            ),
             queue_size=settings.delivery_queue,
+            busy=lambda: len(self._buffer) + len(ready) >= max_batch,
             counters=self._counters,
             stop_now=self._stop_now,
         )
@@ -179,7 +195,8 @@ class _Worker:
         )
         threads = [
             self._thread("poll", lambda: self._poll(consumer)),
-            self._thread("execute", lambda: self._execute(executor)),
+            self._thread("decode", lambda: self._decode(intake, ready, executor)),
+            self._thread("execute", lambda: self._execute(executor, ready)),
             self._thread("deliver", self._deliver),
         ]
         log.info("worker.warm", extra={"worker": spec.slot, "model_version": model.version, "device": device.label})
@@ -197,7 +214,7 @@ class _Worker:
             raise WorkerError(msg) from self._failure
         log.info("worker.stopped", extra={"worker": spec.slot, "drained": not self._stop_now.is_set()})
 
-    # --- the three threads
+    # --- the four threads
 
     def _poll(self, consumer: GroupConsumer) -> None:
         paused = False
@@ -207,25 +224,44 @@ class _Worker:
             # Paused partitions must be polled on: heartbeats, joins and revocations happen here.
             paused = draining or not self._buffer.wants_more(paused=paused)
             consumer.set_paused(paused)
-            records = consumer.poll(0.02 if draining or paused else POLL_S)
+            polled = consumer.poll(0.02 if draining or paused else POLL_S)
             self._commits.serve(consumer.commit)
-            if records and not draining:
-                stamped = []
-                for record in records:
-                    epoch = self._ownership.stamp(record.partition, record.offset)
-                    if epoch is not None:
-                        stamped.append(Polled(record, epoch))
-                self._buffer.put(stamped)
+            if polled and not draining:
+                chunks = []
+                for partition, records in polled.items():
+                    stamped = self._ownership.stamp(partition, records)
+                    if stamped is not None:
+                        chunks.append(Chunk(partition, *stamped))
+                self._buffer.put(chunks)
         self.watch.beats.rest("poll")
         if not self._stop_now.is_set():
             consumer.close()
 
-    def _execute(self, executor: Executor) -> None:
+    def _decode(self, intake: Intake, ready: ReadyQueue, executor: Executor) -> None:
         while not self._stop.is_set() and not self._stop_now.is_set():
+            self.watch.beats.beat("decode")
+            room = ready.room(LOOK_S)
+            if not room:
+                continue
+            items = []
+            rows = 0
+            for chunk in self._buffer.get(min(room, MOST_AT_ONCE), LOOK_S):
+                for record in chunk.records:
+                    item = intake.decode(record, chunk.epoch)
+                    items.append(item)
+                    rows += 1 if isinstance(item, Answer) else item.rows
+            if items:
+                executor.load.arrived.add(rows)
+                ready.put(items)
+        self.watch.beats.rest("decode")
+        self._buffer.close()
+        ready.close()
+
+    def _execute(self, executor: Executor, ready: ReadyQueue) -> None:
+        while not ready.closed and not self._stop_now.is_set():
             self.watch.beats.beat("execute")
             executor.step()
         self.watch.beats.rest("execute")
-        self._buffer.close()
         self._deliverer.finish()
 
     def _hand_on(self, answers: list[Answer]) -> None:

@@ -102,7 +102,14 @@ class InferResult:
         return self.status is Status.OK
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
+class SharedHeaders:
+    """Headers that many records have in common: named, and encoded, once."""
+
+    pairs: tuple[tuple[str, bytes], ...]
+
+
+@dataclass(slots=True)
 class Outgoing:
     """A record to be written."""
 
@@ -114,6 +121,13 @@ class Outgoing:
     partition: int | None = None
     #: Unix time in milliseconds; `None` = now.
     timestamp_ms: int | None = None
+    #: Follow `headers`.
+    shared: SharedHeaders | None = None
+
+    @property
+    def all_headers(self) -> list[tuple[str, bytes]]:
+        """Those of its own, then those it shares."""
+        return self.headers if self.shared is None else [*self.headers, *self.shared.pairs]
 
 
 class ConsumedRecord(Protocol):

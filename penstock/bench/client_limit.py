@@ -107,7 +107,7 @@ def main(job: dict[str, Any]) -> None:
         consumer.set_paused(paused)
         records = consumer.poll(0.02 if paused else POLL_S)
         if records:
-            hopper.put(records)
+            hopper.put([record for of_one in records.values() for record in of_one])
     stop.set()
     thread.join(5)
     producer.close()

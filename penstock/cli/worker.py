@@ -48,6 +48,7 @@ def command(*, config: Path, slot: str, type_name: str | None, device: str | Non
         state_dir=tree.state_dir,
         asked_at_s=float(os.environ.get("PENSTOCK_ASKED_AT_S") or time.time()),
         max_result_bytes=tree.topics.max_record_bytes,
+        objective_s=tree.pipeline.objective.within_s,
     )
     try:
         run(spec, stop)

@@ -108,6 +108,9 @@ def server_properties(spec: BrokerSpec) -> str:
             "group.min.session.timeout.ms": 6_000,
             # A dead worker's open transaction holds up read_committed readers: look for them each second, not each ten.
             "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1_000,
+            # A transaction that follows at once finds the markers of the one before still being written, a matter of a
+            # millisecond or two; the broker's default of 20 ms between its own tries would be most of the latency.
+            "add.partitions.to.txn.retry.backoff.ms": 1,
         }
     )
 

@@ -181,13 +181,13 @@ class GroupConsumer:
         self._settings = settings
         self._topic = topic
 
-    def poll(self, timeout_s: float) -> list[ConsumedRecord]:
+    def poll(self, timeout_s: float) -> dict[int, list[ConsumedRecord]]:
         """Wait up to `timeout_s` for records; also drives joins and rebalances.
 
         While the brokers cannot be reached it gives nothing and goes on trying.
 
         Returns:
-            records in offset order within each partition.
+            records in offset order, by partition; none is empty.
 
         Raises:
             streams.errors.Fenced: another process joined under the same instance id: this one must stop.
@@ -204,9 +204,9 @@ class GroupConsumer:
                 log.warning("group.broker_away", extra={"member": self._instance_id, "error": str(error)[:300]})
             self._away = True
             time.sleep(min(AWAY_PAUSE_S, timeout_s))
-            return []
+            return {}
         self._away = False
-        return [record for records in polled.values() for record in records]
+        return {place.partition: records for place, records in polled.items() if records}
 
     def _joined(self) -> None:
         self._listener.tell_assigned()

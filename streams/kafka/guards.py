@@ -12,6 +12,9 @@ process that tries again every second while a broker is away.
 A transactional request whose coordinator has died must be tried at the next one. kafka-python's sender looks the next
 one up and then forgets the request, if the connection failed rather than timed out; and the thread that asked waits for
 the answer without any limit: a worker would hang for good after the loss of one broker of three.
+
+A consumer that knows its coordinator must not ask its I/O thread whether it does. kafka-python does so at each poll:
+two changes of thread, several milliseconds while another thread computes, for an answer that lies in a field.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from __future__ import annotations
 from typing import Any
 
 import kafka.errors as kafka_errors
+from kafka.coordinator.base import BaseCoordinator
 from kafka.net.inet import KafkaNetSocket
 from kafka.producer.transaction_manager import TransactionalRequestResult
 from kafka.record.default_records import DefaultRecordBatch
@@ -31,6 +35,7 @@ LONGEST_WAIT_MS = 10_000
 _wait = TransactionalRequestResult.wait
 _connect = KafkaNetSocket.sock_connect
 _read = DefaultRecordBatch._read_msg  # noqa: SLF001 - the one place where a record is unpacked
+_ensure_coordinator = BaseCoordinator.ensure_coordinator_ready
 _ASCII = bytes(range(128)) + b"?" * 128
 
 
@@ -39,6 +44,7 @@ def install() -> None:
     DefaultRecordBatch._read_msg = _read_guarded  # noqa: SLF001 - see above
     KafkaNetSocket.sock_connect = _connect_guarded
     TransactionalRequestResult.wait = _wait_guarded
+    BaseCoordinator.ensure_coordinator_ready = _ensure_coordinator_guarded
 
 
 def retry_transactional_requests(producer: Any) -> None:
@@ -68,6 +74,10 @@ async def _connect_guarded(network: Any, loop: Any, sock: Any, *args: Any, **kwa
     except BaseException:
         sock.close()
         raise
+
+
+def _ensure_coordinator_guarded(coordinator: Any, timeout_ms: float | None = None) -> Any:
+    return True if not coordinator.coordinator_unknown() else _ensure_coordinator(coordinator, timeout_ms)
 
 
 def _read_guarded(batch: Any, *args: Any) -> Any:

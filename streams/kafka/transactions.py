@@ -8,7 +8,7 @@ far it got). That another process took our name is the consumer's to find out (`
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kafka import TopicPartition
 from kafka import errors as kafka_errors
@@ -16,11 +16,13 @@ from kafka.structs import OffsetAndMetadata
 
 from streams.errors import GenerationChanged, OutcomeUnknown, RecordTooLarge
 from streams.kafka import guards
+from streams.kafka.direct_transactions import NEEDED_LEVEL, DirectTransactions
+from streams.kafka.link import Link
 from streams.kafka.producer import new_producer
 from streams.kafka.translate import translated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
     from streams.kafka.settings import KafkaSettings
     from streams.records import Outgoing
@@ -73,6 +75,8 @@ class TransactionalProducer:
             transactional_id=self._transactional_id,
             transaction_timeout_ms=self._timeout_ms,
             retry_backoff_ms=RETRY_BACKOFF_MS,
+            # Nothing leaves before the commit asks for it: with 0 each record would be a request and a wake-up.
+            linger_ms=self._timeout_ms,
             max_request_size=self._max_request_bytes,
         )
         guards.retry_transactional_requests(producer)
@@ -84,7 +88,7 @@ class TransactionalProducer:
             raise
         return producer
 
-    def send(self, records: Iterable[Outgoing], *, topic: str, group: Any, offsets: Mapping[int, int]) -> None:
+    def send(self, records: Sequence[Outgoing], *, topic: str, group: Any, offsets: Mapping[int, int]) -> None:
         """Write `records` and commit next `offsets` (by partition of `topic`) for `group`, atomically.
 
         Args:
@@ -110,7 +114,7 @@ class TransactionalProducer:
                             record.topic,
                             value=record.value,
                             key=record.key,
-                            headers=record.headers,
+                            headers=record.all_headers,
                             partition=record.partition,
                             timestamp_ms=record.timestamp_ms,
                         )
@@ -164,6 +168,9 @@ class TransactionalProducer:
         self._producer = self._new_producer()
         log.warning("transactions.recovered", extra={"transactional_id": self._transactional_id})
 
+    def idle(self) -> None:
+        """Nothing to send. The library's own thread sees to the connections."""
+
     def discard(self) -> None:
         """Close without ending an open transaction: Kafka aborts it by time-out or at the next start of this name."""
         try:
@@ -175,3 +182,49 @@ class TransactionalProducer:
         """Close; every `send` that returned is committed."""
         with translated("close the transactional producer", self._settings):
             self._producer.close(timeout=2)
+
+
+class Transactions(Protocol):
+    """What both ways of writing a transaction have in common; see `TransactionalProducer`."""
+
+    def send(self, records: Sequence[Outgoing], *, topic: str, group: Any, offsets: Mapping[int, int]) -> None:
+        """Write records and commit next offsets, atomically."""
+
+    def recover(self) -> None:
+        """Make the outcome of the last transaction known, and go on."""
+
+    def idle(self) -> None:
+        """Called from time to time while there is nothing to send."""
+
+    def close(self) -> None:
+        """Close; every `send` that returned is committed."""
+
+
+def open_transactions(
+    settings: KafkaSettings, *, transactional_id: str, timeout_ms: int, max_request_bytes: int
+) -> Transactions:
+    """The cheapest way to write transactions that the cluster knows.
+
+    Raises:
+        streams.errors.KafkaFailure: or one of its kinds, as of the two classes.
+
+    """
+    link = Link(settings, f"{transactional_id}-results")
+    try:
+        level = link.features().get("transaction.version", 0)
+        if level >= NEEDED_LEVEL:
+            return DirectTransactions(
+                link,
+                settings,
+                transactional_id=transactional_id,
+                timeout_ms=timeout_ms,
+                max_request_bytes=max_request_bytes,
+            )
+    except BaseException:
+        link.close()
+        raise
+    link.close()
+    log.info("transactions.by_the_library", extra={"transaction_version": level})
+    return TransactionalProducer(
+        settings, transactional_id=transactional_id, timeout_ms=timeout_ms, max_request_bytes=max_request_bytes
+    )

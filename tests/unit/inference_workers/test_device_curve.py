@@ -1,4 +1,4 @@
-"""The service curve, stated and fitted; the emulated device; the bounded buffer; the slot."""
+"""The service curve, stated and fitted; the emulated device; the slot."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pytest
 
 from autoscaler.model import ServiceCurve
 from inference_workers import slot
-from inference_workers.buffer import Polled, RecordBuffer
 from inference_workers.counters import Counters
 from inference_workers.curve import CurveFit
 from inference_workers.device import Device, parse_device
@@ -66,21 +65,6 @@ def test_an_emulated_device_says_so() -> None:
         parse_device("tpu", CURVE)
 
 
-def test_the_buffer_asks_for_more_until_full_and_again_from_half() -> None:
-    """Partitions are paused at the capacity and resumed at half of it; order is kept; a closed buffer gives nothing."""
-    buffer = RecordBuffer(4)
-    records: list[Any] = [Polled(SimpleNamespace(offset=n), 1) for n in range(4)]
-    assert buffer.wants_more(paused=False)
-    buffer.put(records)
-    assert not buffer.wants_more(paused=False)
-    assert [buffer.get(0).record.offset for _ in range(2)] == [0, 1]  # type: ignore[union-attr]
-    assert not buffer.wants_more(paused=True)
-    assert buffer.get(0) is not None
-    assert buffer.wants_more(paused=True)
-    buffer.close()
-    assert buffer.get(0) is None
-
-
 def test_a_slot_belongs_to_one_holder(tmp_path: Path) -> None:
     """A second holder is told who has it; after the first is done it is free."""
     with slot.held(tmp_path, "w0"), pytest.raises(SlotTaken, match="another --slot"), slot.held(tmp_path, "w0"):
@@ -92,7 +76,7 @@ def test_a_slot_belongs_to_one_holder(tmp_path: Path) -> None:
 def test_latencies_fall_into_their_buckets_and_are_reported_once() -> None:
     """Counters run on, latency counts start anew with each snapshot."""
     counters = Counters()
-    counters.delivered([], [0.0005, 1000.0])
+    counters.delivered([], np.array([0.0005, 1000.0]))
     counts = counters.snapshot().latency_counts
     assert (counts[0], counts[-1], sum(counts)) == (1, 1, 2)
     assert sum(counters.snapshot().latency_counts) == 0

@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from inference_workers import tracing
-from inference_workers.answers import Answer, Failure
+from inference_workers.answers import Answer, BatchFacts, Failure
 from inference_workers.tracing import MOST_LINKS, BatchTracer, otlp_tracer, parse_traceparent
 from streams.headers import RequestHeaders
 from streams.records import Encoding, Status
@@ -26,11 +26,11 @@ TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 def answer(traceparent: str | None = None, status: Status = Status.OK, *, computed: bool = True) -> Answer:
     """An answer of a batch of four rows formed at second 100."""
-    facts: dict[str, Any] = {"compute_s": 0.25, "batch_rows": 4, "formed_at_s": 100.0} if computed else {}
+    batch = BatchFacts("digits", "7", compute_s=0.25, rows=4, formed_at_s=100.0, outputs={}) if computed else None
     failure = Failure("x", "y", "model") if status is Status.FAILED else None
     record: Any = SimpleNamespace(partition=0, offset=1)
     headers = RequestHeaders(traceparent=traceparent)
-    return Answer(record, 1, headers, "r", Encoding.JSON, status, failure=failure, **facts)
+    return Answer(record, 1, headers, "r", Encoding.JSON, status, failure=failure, batch=batch)
 
 
 def tracer(exporter: Any) -> BatchTracer:
