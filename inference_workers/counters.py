@@ -75,7 +75,7 @@ class Counters:
             self._by_status.update(statuses)
             for place, count in enumerate(places):
                 self._latency[place] += count
-            self._latency_sum_s += float(latencies_s.sum())
+            self._latency_sum_s += float(np.sum(latencies_s))
 
     def totals(self) -> Totals:
         """What was counted since the start; changes nothing, so any number of readers may ask."""
