@@ -23,6 +23,8 @@ from autoscaler.actuators.processes import ProcessActuator
 from autoscaler.model import Objective, WorkerType
 from autoscaler.redis_store import MetricsStore, StoreSettings
 from autoscaler.settings import PolicySettings
+from penstock.autoscaler_metrics import DecisionCollector, served
+from penstock.autoscaler_settings import AutoscalerSettings
 from penstock.membership import Member
 from penstock.pipeline_controller import PipelineController
 from streams import agent, topics
@@ -68,6 +70,8 @@ class AutoscalerProcessSettings:
     #: Whether the workers end with this process, if it is the last one of this pipeline here. Off: the death of an
     #: autoscaler stops no worker.
     stop_workers_on_exit: bool = False
+    #: The port for metrics and probes.
+    endpoint: AutoscalerSettings = field(default_factory=AutoscalerSettings)
 
     def __post_init__(self) -> None:
         topics.validate_pipeline_name(self.pipeline)
@@ -115,8 +119,9 @@ async def serve(settings: AutoscalerProcessSettings, stop: asyncio.Event, launch
     ticking = asyncio.create_task(process.controller.run(), name="ticks")
     stopping = asyncio.create_task(stop.wait(), name="stop")
     try:
-        await _until(stopping, process.controller.prepared())
-        await _keep_agent(process, stopping)
+        with served(settings.endpoint, process.decisions, process.controller.ticked_s_ago):
+            await _until(stopping, process.controller.prepared())
+            await _keep_agent(process, stopping)
     finally:
         ticking.cancel()
         stopping.cancel()
@@ -136,6 +141,7 @@ class _Process:
         self.link = TelemetryLink(settings.kafka, settings.pipeline, settings.topics)
         # What the fleet's thread asks of Kafka must not wait behind a sample.
         self.members_link = TelemetryLink(settings.kafka, settings.pipeline, settings.topics)
+        self.decisions = DecisionCollector(settings.pipeline)
         self.controller = PipelineController(
             pipeline=settings.pipeline,
             owner=f"{member.name}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
@@ -146,6 +152,7 @@ class _Process:
             actuator=self._actuator(launcher),
             store=self.store,
             health_file=Path(settings.state_dir) / "health" / "autoscaler.json",
+            on_decision=self.decisions.decided,
         )
 
     def _actuator(self, launcher: Launcher | None) -> Actuator:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         Decision,
         FleetStatus,
         Objective,
+        Observation,
         TelemetryRecord,
         WorkerReport,
         WorkerType,
@@ -83,6 +84,7 @@ class PipelineController:
         store: Redis.
         health_file: Written anew at each tick: the sign of life that `penstock health` looks at. `None` = none.
         clock: Unix seconds.
+        on_decision: Told of each decision and what it was made from; quick, and raises nothing.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class PipelineController:
         store: MetricsStore,
         health_file: Path | None = None,
         clock: Callable[[], float] = time.time,
+        on_decision: Callable[[Observation, Decision], None] = lambda _seen, _made: None,
     ) -> None:
         self._pipeline = pipeline
         self._key = pipeline.encode()
@@ -110,6 +113,9 @@ class PipelineController:
         self._store = store
         self._health_file = health_file
         self._clock = clock
+        self._on_decision = on_decision
+        #: Monotonic seconds of the last tick.
+        self._ticked_at_s: float | None = None
         self.ownership = Ownership(owner)
         self._deciding = self._fresh()
         self._partition: int | None = None
@@ -168,6 +174,7 @@ class PipelineController:
         """Tick until cancelled."""
         next_s = time.monotonic()
         while True:
+            self._ticked_at_s = time.monotonic()
             self._in_background(self._reconcile(), "reconcile")
             if self._partition is None:
                 self._in_background(self._prepare(), "prepare")
@@ -342,6 +349,7 @@ class PipelineController:
                 "problems": problems or None,
             },
         )
+        self._on_decision(look.observation, decision)
         said = (decision.action, tuple(sorted(decision.fleet.items())), decision.bound, decision.advisory)
         if said != self._said:
             self._said = said
@@ -352,6 +360,10 @@ class PipelineController:
                 "autoscaler.decision",
                 extra={"pipeline": self._pipeline, **facts, "advisory": decision.advisory, "reason": decision.reason},
             )
+
+    def ticked_s_ago(self) -> float | None:
+        """Seconds since the loop last came round; `None` = it has not yet. Callable from any thread."""
+        return None if self._ticked_at_s is None else time.monotonic() - self._ticked_at_s
 
     def running(self) -> Mapping[str, int]:
         """Workers heard of lately, by type: what an advisory actuator goes by."""

@@ -17,6 +17,7 @@ from autoscaler.actuators.base import ActuatorSettings
 from autoscaler.model import Objective, WorkerType
 from autoscaler.settings import PolicySettings
 from inference_workers.settings import WorkerSettings
+from penstock.autoscaler_settings import AutoscalerSettings
 from penstock.errors import InvalidSettings
 from streams.kafka.settings import KafkaSettings
 from streams.topics import TopicSettings, validate_pipeline_name
@@ -85,6 +86,7 @@ class Settings(_Frozen):
     worker: WorkerSettings = WorkerSettings()
     policy: PolicySettings = PolicySettings()
     actuator: ActuatorSettings = ActuatorSettings()
+    autoscaler: AutoscalerSettings = AutoscalerSettings()
     worker_types: tuple[WorkerType, ...] = Field(default=(WorkerType(),), min_length=1)
     #: Where locks, logs and the declared fleet lie; relative to the settings file.
     state_dir: Path = Path(".penstock/state")

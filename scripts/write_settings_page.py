@@ -15,6 +15,7 @@ from autoscaler.actuators.base import ActuatorSettings
 from autoscaler.model import Objective, ServiceCurve, WorkerType
 from autoscaler.settings import PolicySettings
 from inference_workers.settings import WorkerSettings
+from penstock.autoscaler_settings import AutoscalerSettings
 from streams.kafka import KafkaSettings
 from streams.topics import TopicSettings
 
@@ -27,6 +28,7 @@ SECTIONS: dict[str, type[Any]] = {
     "worker": WorkerSettings,
     "policy": PolicySettings,
     "actuator": ActuatorSettings,
+    "autoscaler": AutoscalerSettings,
     "worker_types": WorkerType,
     "worker_types.curve": ServiceCurve,
 }

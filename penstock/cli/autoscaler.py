@@ -49,6 +49,7 @@ def command(*, config: Path, actuator: str, stop_workers_on_exit: bool, log_leve
         actuator="advisory" if actuator == "advisory" else "processes",
         processes=tree.actuator,
         stop_workers_on_exit=stop_workers_on_exit,
+        endpoint=tree.autoscaler,
     )
     if actuator == "advisory":
         autoscaler_process.run(process)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -37,6 +38,7 @@ from autoscaler.model import ServiceCurve, WorkerType
 from autoscaler.settings import PolicySettings
 from penstock import logs
 from penstock.autoscaler_process import AutoscalerProcessSettings, run
+from penstock.autoscaler_settings import AutoscalerSettings
 from streams.kafka import KafkaSettings
 
 logs.configure("INFO")
@@ -47,6 +49,7 @@ run(AutoscalerProcessSettings(
     kafka=kafka,
     worker_types=(WorkerType(curve=ServiceCurve(0.02, 0.02, 16), boot_s=2.0),),
     policy=PolicySettings(scale_in_patience_s=600),
+    endpoint=AutoscalerSettings(metrics_port=0),
     **given,
 ))
 """
@@ -195,12 +198,20 @@ def test_a_killed_autoscaler_comes_back_to_its_fleet(site: Site) -> None:
     assert second.events("autoscaler.replayed")[0]["records"] > 0
     health = site.root / "state/health/autoscaler.json"
     site.until(lambda: json.loads(health.read_text())["state"] == "owner")
+    address = second.events("autoscaler.endpoint")[0]["address"]
+    site.until(lambda: f'penstock_workers_declared{{pipeline="{site.pipeline}",type="cpu"}} 1.0' in _scraped(address))
     assert second.stop() == 0
     assert site.workers() == workers
     third = site.start(stop_workers_on_exit=True)
     site.until(lambda: third.events("autoscaler.owner"))
     assert third.stop() == 0
     assert site.workers() == set()
+
+
+def _scraped(address: str) -> str:
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
+        text: str = answer.read().decode()
+    return text
 
 
 def test_decisions_go_on_without_redis_and_are_written_later(

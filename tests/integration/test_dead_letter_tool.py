@@ -35,6 +35,21 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.services
 
 PARTITIONS = 4
+#: `penstock ARGUMENTS`, ended by SIGKILL as soon as the sending of the given number has returned.
+KILLS_ITSELF = """
+import os, signal, sys
+from penstock.cli.main import run
+from streams.kafka.transactions import TransactionalProducer
+left, send = int(sys.argv[1]), TransactionalProducer.send
+def counted(self, *given, **named):
+    global left
+    send(self, *given, **named)
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+TransactionalProducer.send = counted
+sys.exit(run(sys.argv[2:]))
+"""
 
 
 @dataclass
@@ -117,22 +132,26 @@ def letters(pipeline: str, kafka_settings: KafkaSettings, tmp_path: Path) -> Ite
 
 
 def test_a_replay_killed_again_and_again_doubles_and_loses_nothing(letters: Letters) -> None:
-    """SIGKILL in the middle, twice: a read-committed reader sees each request once, byte for byte, in order."""
+    """SIGKILL in the middle, three times: a read-committed reader sees each request once, byte for byte, in order."""
     written = [letters.write(number) for number in range(3000)]
     letters.producer.flush()
-    argv = [sys.executable, "-m", "penstock", "dlq", "replay", "--config", str(letters.config), "--json"]
+    arguments = ["dlq", "replay", "--config", str(letters.config)]
+    # Killed by itself after its first and its second sending, where there must be nothing left to be written.
+    for sending in (1, 2):
+        ended = subprocess.run([sys.executable, "-c", KILLS_ITSELF, str(sending), *arguments], check=False)
+        assert ended.returncode == -signal.SIGKILL
+    # Killed from outside, wherever it is.
     topic = topics.requests(letters.pipeline)
     with Admin(letters.kafka, "test") as admin:
-        for kill in range(2):
-            before = sum(admin.end_offsets(topic).values())
-            process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-            deadline = time.monotonic() + 60
-            while sum(admin.end_offsets(topic).values()) < before + 300:
-                assert process.poll() is None, (kill, process.stderr)
-                assert time.monotonic() < deadline
-                time.sleep(0.005)
-            os.kill(process.pid, signal.SIGKILL)
-            process.communicate()
+        before = sum(admin.end_offsets(topic).values())
+        process = subprocess.Popen([sys.executable, "-m", "penstock", *arguments])
+        deadline = time.monotonic() + 60
+        while sum(admin.end_offsets(topic).values()) < before + 300:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
     done_before = len(letters.requests())
     assert 0 < done_before < 3000, "the kills came in the middle"
 

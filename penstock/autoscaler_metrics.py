@@ -1,0 +1,172 @@
+"""The autoscaler's metrics and probes: its last decision for Prometheus, on the same kind of port that workers have."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import threading
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from autoscaler.model import Action, WorkerState
+from inference_workers.endpoint import Endpoint, Page
+from inference_workers.metrics import page_of, registry_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from prometheus_client.metrics_core import Metric
+
+    from autoscaler.model import Decision, Observation
+    from penstock.autoscaler_settings import AutoscalerSettings
+
+log = logging.getLogger(__name__)
+
+#: Seconds after which a decision is no longer shown: it decides once a second, and one that has lost the pipeline to
+#: another autoscaler, or sees no samples, has nothing to say.
+SHOWN_S = 15.0
+
+
+class DecisionCollector(Collector):
+    """Gives the metrics of the last decision. Told by the autoscaler's loop, read by the endpoint's threads.
+
+    Args:
+        pipeline: the label of every sample.
+        now_s: Unix seconds.
+    """
+
+    def __init__(self, pipeline: str, now_s: Callable[[], float] = time.time) -> None:
+        self._pipeline = pipeline
+        self._now_s = now_s
+        self._lock = threading.Lock()
+        self._last: tuple[Observation, Decision] | None = None
+        self._actions: Counter[Action] = Counter()
+
+    def decided(self, observation: Observation, decision: Decision) -> None:
+        """Take in one decision and what it was made from."""
+        with self._lock:
+            self._last = (observation, decision)
+            self._actions[decision.action] += 1
+
+    def last(self) -> tuple[Observation, Decision] | None:
+        """The last decision, if it is still to be shown."""
+        with self._lock:
+            last = self._last
+        return last if last is not None and self._now_s() - last[1].at_s <= SHOWN_S else None
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics now; what is not known is absent."""
+        with self._lock:
+            actions = Counter(self._actions)
+        decisions = CounterMetricFamily(
+            "penstock_autoscaler_decisions", "Decisions by what they do.", labels=["pipeline", "action"]
+        )
+        for action in Action:
+            decisions.add_metric([self._pipeline, action.value], float(actions[action]))
+        yield decisions
+        last = self.last()
+        yield from self._gauge(
+            "penstock_autoscaler_deciding", "1 while this process decides for the pipeline.", float(last is not None)
+        )
+        if last is not None:
+            yield from self._decision(*last)
+
+    def describe(self) -> list[Metric]:
+        """Nothing: the names are known from the first scrape."""
+        return []
+
+    def _decision(self, seen: Observation, made: Decision) -> Iterator[Metric]:
+        ready: Counter[str] = Counter()
+        for report in seen.reports.values():
+            ready[report.worker_type] += report.state is WorkerState.READY
+        yield from self._by("type", "penstock_workers_declared", "Workers that there should be, by type.", made.fleet)
+        if seen.fleet is not None:
+            running = seen.fleet.running
+            yield from self._by("type", "penstock_workers_running", "Live workers, ready or not, by type.", running)
+        yield from self._by("type", "penstock_workers_ready", "Workers that say that they serve, by type.", ready)
+        if seen.backlog is not None:
+            backlog = float(sum(seen.backlog.values()))
+            yield from self._gauge("penstock_backlog_records", "Requests without a committed result.", backlog)
+        if seen.rates is not None:
+            rate = seen.rates.last_10s
+            yield from self._gauge("penstock_arrivals_per_second", "Requests a second over the last 10 s.", rate)
+        if made.forecast is not None:
+            bounds = {
+                "lower": made.forecast.lower_per_s,
+                "mean": made.forecast.mean_per_s,
+                "upper": made.forecast.upper_per_s,
+            }
+            told = "Requests a second expected until new workers could serve."
+            yield from self._by("bound", "penstock_forecast_arrivals_per_second", told, bounds)
+        yield from self._gauge(
+            "penstock_latency_p99_seconds", "99 % of the last 10 s were answered within.", seen.p99_s
+        )
+        yield from self._gauge(
+            "penstock_fleet_price_per_hour", "Price of the declared workers an hour.", made.price_per_hour
+        )
+        yield from self._gauge(
+            "penstock_autoscaler_decision_timestamp_seconds", "Time of the last decision.", made.at_s
+        )
+
+    def _gauge(self, name: str, told: str, value: float | None) -> Iterator[Metric]:
+        if value is not None:
+            family = GaugeMetricFamily(name, told, labels=["pipeline"])
+            family.add_metric([self._pipeline], value)
+            yield family
+
+    def _by(self, label: str, name: str, told: str, values: Mapping[str, float]) -> Iterator[Metric]:
+        family = GaugeMetricFamily(name, told, labels=["pipeline", label])
+        for key, value in values.items():
+            family.add_metric([self._pipeline, key], float(value))
+        yield family
+
+
+@contextlib.contextmanager
+def served(
+    settings: AutoscalerSettings, collector: DecisionCollector, ticked_s_ago: Callable[[], float | None]
+) -> Iterator[Endpoint | None]:
+    """While the block runs, answer scrapes and probes; a port that cannot be had is logged and no more.
+
+    Args:
+        settings: where.
+        collector: what to show.
+        ticked_s_ago: seconds since the loop last came round; `None` = it has not yet.
+    """
+    if settings.metrics_port is None:
+        yield None
+        return
+    registry = registry_of(collector)
+
+    def livez(_accept: str) -> Page:
+        ago = ticked_s_ago()
+        live = ago is None or ago <= SHOWN_S
+        return _json(200 if live else 503, {"live": live, "ticked_s_ago": ago})
+
+    def readyz(_accept: str) -> Page:
+        # A stand-by decides nothing and is as ready as the one that does.
+        ready = ticked_s_ago() is not None
+        return _json(200 if ready else 503, {"ready": ready, "deciding": collector.last() is not None})
+
+    pages = {"/metrics": lambda accept: page_of(registry, accept), "/livez": livez, "/readyz": readyz}
+    host, port = settings.metrics_host, settings.metrics_port
+    try:
+        endpoint = Endpoint(host, port, pages)
+    except OSError as error:
+        told = {"error": f"{host}:{port}: {error.strerror or error}"}
+        log.error("autoscaler.endpoint_unavailable", extra=told)  # noqa: TRY400 - the message says it all
+        yield None
+        return
+    log.info("autoscaler.endpoint", extra={"address": endpoint.address})
+    try:
+        yield endpoint
+    finally:
+        endpoint.close()
+
+
+def _json(status: int, facts: dict[str, Any]) -> Page:
+    return Page(status, "application/json", json.dumps(facts).encode() + b"\n")
