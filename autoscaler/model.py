@@ -152,6 +152,19 @@ class WorkerState(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ShadowCounts:
+    """Requests computed by another version too, since it became the shadow of the served one."""
+
+    version: str
+    same: int
+    different: int
+    #: The shadow could not compute them.
+    failed: int
+    #: Passed over, since others waited for the device.
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerReport:
     """What a worker says of itself about once a second. Counters run from the worker's start."""
 
@@ -182,7 +195,12 @@ class WorkerReport:
     latency_counts: tuple[int, ...]
     rebalances: int
     retraces: int
+    #: The version that is served.
     model_version: str
+    #: Why it is not the one that a person would expect, e.g. that a newer one does not load; `None` = it is.
+    model_problem: str | None = None
+    #: What comparing with another version came to; `None` = nothing is compared.
+    shadow: ShadowCounts | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from streams.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -144,14 +144,14 @@ class Writing:
     Args:
         results_topic: where results go that name no other.
         model_name: stamped on results that no model has computed.
-        model_version: likewise.
+        model_version: likewise; the version that is served then.
         max_bytes: largest value that the results topic takes.
 
     """
 
     results_topic: str
     model_name: str
-    model_version: str
+    model_version: Callable[[], str]
     max_bytes: int
 
     def write(self, answer: Answer, *, now_s: float) -> Written:
@@ -227,7 +227,7 @@ class Writing:
         return (
             (names.STATUS, status.value.encode()),
             (names.MODEL_NAME, self.model_name.encode()),
-            (names.MODEL_VERSION, self.model_version.encode()),
+            (names.MODEL_VERSION, self.model_version().encode()),
         )
 
     @staticmethod

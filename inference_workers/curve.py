@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from autoscaler.model import ServiceCurve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 #: Batches remembered a size: enough for a steady median, few enough to follow a change within seconds of load.
 REMEMBERED = 32
@@ -35,6 +39,14 @@ class CurveFit:
             times, self._since_fit = self._seen.setdefault(rows, deque(maxlen=REMEMBERED)), FIT_EVERY
         times.append(seconds)
         self._since_fit += 1
+
+    def restart(self, timings: Iterable[tuple[int, float]]) -> None:
+        """Forget all, and begin with these rows and seconds: another model is served."""
+        seen: dict[int, deque[float]] = {}
+        for rows, seconds in timings:
+            seen.setdefault(rows, deque(maxlen=REMEMBERED)).append(seconds)
+        # Replaced whole: the reporting thread may be reading the old one.
+        self._seen = seen
 
     def curve(self) -> ServiceCurve | None:
         """The fitted curve, at most `FIT_EVERY` batches old; `None` = fewer than two sizes seen, or no cost above 0."""

@@ -45,6 +45,16 @@ def direct_call(function: Any, sample: Mapping[str, Any]) -> Call:
     return direct if _same(expected, found) else public
 
 
+def functions_known() -> int:
+    """How many graph functions TensorFlow knows: one more for each that is traced. 0 where it does not tell."""
+    try:
+        from tensorflow.python.eager import context as eager  # noqa: PLC0415 - loaded with TensorFlow
+
+        return len(eager.context().list_function_names())
+    except (ImportError, AttributeError):
+        return 0
+
+
 def _direct(function: Any, sample: Mapping[str, Any]) -> Call:
     from tensorflow.python.eager import context as eager  # noqa: PLC0415 - loaded with TensorFlow, where it is used
 

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inference_workers import batching, forming
+from inference_workers import batching, forming, non_finite
 from inference_workers.answers import Answer, BatchFacts, Failure
 from inference_workers.curve import CurveFit
+from inference_workers.direct_call import functions_known
 from inference_workers.errors import BrokenModel
 from inference_workers.forming import Situation, Waiting
 from inference_workers.load import Load
 from inference_workers.model import ComputeFailed
+from inference_workers.shadow import Served, chosen
 from streams.records import Status
 
 if TYPE_CHECKING:
@@ -25,10 +27,11 @@ if TYPE_CHECKING:
 
     from inference_workers.counters import Counters
     from inference_workers.device import Device
-    from inference_workers.intake import Pending
+    from inference_workers.intake import Models, Pending
     from inference_workers.model import ServedModel
     from inference_workers.ownership import Ownership
     from inference_workers.ready import Front, ReadyQueue
+    from inference_workers.shadow import ShadowRunner
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +39,8 @@ log = logging.getLogger(__name__)
 MOST_RECORDS = 1024
 #: Seconds between looks at whether to stop while nothing waits.
 IDLE_LOOK_S = 0.5
+#: Shapes of batches remembered as run before: open dimensions may take any size.
+MOST_SHAPES = 4096
 
 
 class Executor:
@@ -45,6 +50,9 @@ class Executor:
 
     Args:
         ready: decoded requests.
+        models: the versions at hand, the current one warm.
+        shadow: compares with another version when nothing waits.
+        fail_non_finite: whether requests fail whose answers hold NaN or an infinity.
         ownership: whose they are.
         device: what computes.
         max_batch: most rows at once.
@@ -60,6 +68,9 @@ class Executor:
         self,
         *,
         ready: ReadyQueue,
+        models: Models,
+        shadow: ShadowRunner,
+        fail_non_finite: bool,
         ownership: Ownership,
         device: Device,
         max_batch: int,
@@ -70,6 +81,7 @@ class Executor:
         now_s: Callable[[], float] = time.time,
     ) -> None:
         self._ready, self._ownership, self._device = ready, ownership, device
+        self._models, self._shadow, self._fail_non_finite = models, shadow, fail_non_finite
         self._cap = max_batch
         self._sizes = batching.allowed_sizes(max_batch)
         # An emulated device is held for the rows that are real, so padding costs nothing on it.
@@ -81,27 +93,13 @@ class Executor:
         self._deliver = deliver
         self._now_s = now_s
         self.load = Load()
-        self._warmed: set[tuple[Any, ...]] = set()
+        #: Version, padded rows and key of batches that have been run.
+        self._run_before: set[tuple[Any, ...]] = set()
+        #: What is to be compared once the batch has been handed on.
+        self._to_compare: list[Served] = []
         self.fit = CurveFit(max_batch)
-
-    def warm_up(self, model: ServedModel) -> None:
-        """Run each allowed size, so that nothing is traced or allocated for the first time under load.
-
-        Raises:
-            BrokenModel: the model fails on an input that its own signature asks for.
-
-        """
-        for size in self._sizes:
-            sample = model.sample(size)
-            try:
-                self._device.compute(model, sample, size, hold=lambda _s: None)
-                _, seconds, held_rows = self._device.compute(model, sample, size, hold=lambda _s: None)
-            except ComputeFailed as error:
-                msg = f"{_named(model)} fails on zeros of its own signature: {error}; export it again"
-                raise BrokenModel(msg) from error
-            emulated = self._device.emulated
-            self.fit.add(held_rows, seconds if emulated is None else max(seconds, emulated.seconds(size)))
-            self._warmed.add((size, model, *batching.shape_key(sample)))
+        self._fitted: ServedModel | None = None
+        self._fit(models.current)
 
     def step(self, wait_s: float = IDLE_LOOK_S) -> bool:
         """Take one batch through the model.
@@ -115,6 +113,7 @@ class Executor:
         """
         front = self._ready.front(self._cap, MOST_RECORDS, wait_s)
         if not len(front):
+            self._compare()
             return False
         if front.batch:
             choice = forming.choose(self._situation(front.batch))
@@ -129,6 +128,7 @@ class Executor:
             answers = _merged(answers, self._compute(batch))
         if answers:
             self._deliver(answers)
+        self._compare()
         return True
 
     # --- form
@@ -169,6 +169,8 @@ class Executor:
 
     def _compute(self, batch: Sequence[Pending]) -> list[Answer]:
         formed_at_s = self._now_s()
+        if batch[0].model is not self._fitted and batch[0].model is self._models.current:
+            self._fit(batch[0].model)
         outcomes = batching.isolate(batch, lambda part: self._run(part, formed_at_s), ComputeFailed)
         if any(isinstance(outcome, Exception) for outcome in outcomes):
             self._suspect_model(batch[0].model, outcomes)
@@ -210,12 +212,14 @@ class Executor:
         for piece, count in pieces:
             size = batching.padded_size(count, self._sizes)
             inputs = batching.stack(piece, count, size)
+            shape = (model.version, size, *part[0].key[1:])
+            functions = None if shape in self._run_before else functions_known()
             computed, seconds, held_rows = self._device.compute(model, inputs, count)
-            self.fit.add(held_rows, seconds)
+            if model is self._fitted:
+                self.fit.add(held_rows, seconds)
             self.load.held.add(seconds)
-            shape = (size, *part[0].key)
-            self._counters.ran(count, seconds, traced=shape not in self._warmed)
-            self._warmed.add(shape)
+            self._counters.ran(count, seconds, traced=functions is not None and self._traced(model, functions))
+            self._remember(shape)
             held_s += seconds
             outputs.append({name: array[:count] for name, array in computed.items()})
         whole = (
@@ -225,18 +229,65 @@ class Executor:
         )
         facts = BatchFacts(model.name, model.version, held_s, rows, formed_at_s, whole)
         answers, at = [], 0
+        bad = non_finite.bad_rows(whole) if self._fail_non_finite else None
         for pending in part:
-            answers.append(_answer(pending, Status.OK, batch=facts, start=at, rows=pending.rows))
+            answer = _answer(pending, Status.OK, batch=facts, start=at, rows=pending.rows)
+            if bad is not None and bad[at : at + pending.rows].any():
+                answer.failure = non_finite.failure(facts.rows_of(at, pending.rows), _named(model))
+                answer.status = Status.FAILED
+            answers.append(answer)
             at += pending.rows
+        self._keep_to_compare(part, answers)
         return answers
+
+    def _fit(self, model: ServedModel) -> None:
+        """Begin with what was measured while the model was warmed: another one has another curve."""
+        self._fitted = model
+        self.fit.restart(self._models.timings)
+        sample = model.check(model.sample(1))
+        for size in self._sizes:
+            self._remember((model.version, size, *batching.shape_key(sample)))
+
+    def _remember(self, shape: tuple[Any, ...]) -> None:
+        if len(self._run_before) >= MOST_SHAPES:
+            self._run_before.clear()
+        self._run_before.add(shape)
+
+    def _traced(self, model: ServedModel, functions_before: int) -> bool:
+        """Whether a shape that was run for the first time has made TensorFlow trace or compile anything."""
+        # A version that is being loaded makes functions known too, in a thread of its own.
+        return model.compiles_by_shape or (not self._models.loading and functions_known() > functions_before)
+
+    # --- compare
+
+    def _keep_to_compare(self, part: Sequence[Pending], answers: Sequence[Answer]) -> None:
+        order, current = self._models.shadow, self._models.current
+        if order is None or part[0].model is not current:
+            return
+        for pending, answer in zip(part, answers, strict=True):
+            if answer.batch is not None and chosen(pending.request_id, order.share):
+                outputs = answer.batch.rows_of(answer.start, answer.rows)
+                self._to_compare.append(Served(pending.request_id, pending.inputs, outputs, pending.rows))
+
+    def _compare(self) -> None:
+        order = self._models.shadow
+        if self._to_compare:
+            kept, self._to_compare = self._to_compare, []
+            if order is not None:
+                self._shadow.offer(order.model, kept)
+        self._shadow.step(backlog=lambda: len(self._ready))
 
     def _suspect_model(self, model: ServedModel, outcomes: Sequence[object]) -> None:
         """Tell a broken model from a bad record, before a single dead letter is written for it.
+
+        Only the version that is served can stop the worker: one that requests name fails those requests.
 
         Raises:
             BrokenModel: the model fails on its own warm-up input, or has failed on every record for long.
 
         """
+        if model is not self._models.current:
+            return
         try:
             model.run(model.sample(1))
         except ComputeFailed as error:

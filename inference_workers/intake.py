@@ -23,11 +23,12 @@ from streams.records import Encoding, InferRequest, Limits, Status, decode_reque
 from streams.request_codec import comes_again
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from inference_workers.model import ServedModel
+    from inference_workers.shadow import ShadowOrder
     from streams.records import ConsumedRecord
 
 #: Different heads remembered; as many as `streams.request_codec` does.
@@ -47,7 +48,24 @@ class Models(Protocol):
         """What serves requests that name no version."""
 
     def pinned(self, version: str) -> ServedModel | None:
-        """The version that a request asks for by name; `None` = not to be had."""
+        """The version that a request asks for by name; `None` = not to be had.
+
+        Raises:
+            RejectedInput: likewise, with the reason.
+
+        """
+
+    @property
+    def timings(self) -> Sequence[tuple[int, float]]:
+        """Rows and seconds of batches of the current version, measured while it was warmed."""
+
+    @property
+    def shadow(self) -> ShadowOrder | None:
+        """What to compare with, if anything."""
+
+    @property
+    def loading(self) -> bool:
+        """Whether a version is being loaded just now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +73,9 @@ class OneModel:
     """A single version."""
 
     current: ServedModel
+    timings: Sequence[tuple[int, float]] = ()
+    shadow: ShadowOrder | None = None
+    loading: bool = False
 
     def pinned(self, version: str) -> ServedModel | None:
         """The version, if it is this one."""

@@ -10,9 +10,9 @@ import gc
 import logging
 import threading
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from autoscaler.model import ShadowCounts
 from inference_workers import serving_control
 from inference_workers.errors import BrokenModel, ModelNotFound, RejectedInput
 from inference_workers.model_notes import ModelNotes, last_served
@@ -20,7 +20,7 @@ from inference_workers.model_store import ModelStore, Resident
 from inference_workers.model_versions import SETTLE_S, Directory
 from inference_workers.serving_choice import choose, obstacle
 from inference_workers.serving_control import BadControl, Control
-from inference_workers.shadow import ShadowStats
+from inference_workers.shadow import ShadowOrder, ShadowStats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,14 +38,6 @@ PIN_REST_S = 60.0
 PIN_LIST_S = 1.0
 #: Seconds for which a pinned request waits while another version is being loaded.
 PIN_WAIT_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class ShadowOrder:
-    """The version to compare with, and of how many requests."""
-
-    model: ServedModel
-    share: float
 
 
 class ModelSet:
@@ -119,18 +111,23 @@ class ModelSet:
         """The version to compare with, if any."""
         return self._shadow
 
-    def find(self, version: str | None) -> ServedModel:
-        """The version that answers a request, loaded now if it must be: then the caller waits as long as that takes.
+    @property
+    def loading(self) -> bool:
+        """Whether a version is being loaded just now."""
+        return self._store.loading
+
+    def pinned(self, version: str) -> ServedModel:
+        """The version that a request names, loaded now if it must be: then the caller waits as long as that takes.
 
         Args:
-            version: what the request is pinned to; `None` = any.
+            version: what the request is pinned to.
 
         Raises:
             RejectedInput: `model-version-unavailable`: it is not there, does not load, or too many are pinned.
 
         """
         current = self._served()
-        if version is None or version == current.model.version:
+        if version == current.model.version:
             return current.model
         resident = self._store.get(version)
         if resident is None:
@@ -216,6 +213,13 @@ class ModelSet:
         self._notes.problem(self._problem)
         self._notes.shadow(self.shadow_stats.facts(), self._clock_s())
         self._notes.state(self.status())
+
+    def shadow_counts(self) -> ShadowCounts | None:
+        """What comparing has come to; `None` = nothing is compared."""
+        order, facts = self._shadow, self.shadow_stats.facts()
+        if order is None:
+            return None
+        return ShadowCounts(order.model.version, facts["same"], facts["different"], facts["failed"], facts["skipped"])
 
     def status(self) -> dict[str, Any]:
         """What this worker holds and why, as JSON has it."""

@@ -68,6 +68,11 @@ class ModelStore:
         self._residents: dict[str, Resident] = {}
         self._failed: dict[int, Failed] = {}
 
+    @property
+    def loading(self) -> bool:
+        """Whether a version is being loaded just now."""
+        return self._loading.locked()
+
     def get(self, name: str) -> Resident | None:
         """A version that is in memory; `None` = it is not."""
         return self._residents.get(name)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from inference_workers.counters import Counters
     from inference_workers.curve import CurveFit
+    from inference_workers.model_set import ModelSet
     from inference_workers.ownership import Ownership
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class Reporter:
         slot: str,
         worker_type: str,
         device_label: str,
-        model_version: str,
+        models: ModelSet,
         life: Life,
         ownership: Ownership,
         counters: Counters,
@@ -56,7 +57,7 @@ class Reporter:
         now_s: Callable[[], float] = time.time,
     ) -> None:
         self._pipeline, self._slot, self._worker_type = pipeline, slot, worker_type
-        self._device_label, self._model_version = device_label, model_version
+        self._device_label, self._models = device_label, models
         self._life, self._ownership, self._counters, self._fit = life, ownership, counters, fit
         self._producer, self._health_file, self._now_s = producer, health_file, now_s
         #: `host:port` of the worker's metrics and probes.
@@ -87,7 +88,9 @@ class Reporter:
             latency_counts=counted.latency_counts,
             rebalances=self._ownership.rebalances,
             retraces=counted.retraces,
-            model_version=self._model_version,
+            model_version=self._models.current.version,
+            model_problem=self._models.problem,
+            shadow=self._models.shadow_counts(),
         )
 
     def send(self) -> WorkerReport:

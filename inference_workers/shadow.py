@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from inference_workers.model import ServedModel
-    from inference_workers.model_set import ShadowOrder
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +32,14 @@ Tensors = Mapping[str, NDArray[Any]]
 
 #: Batches that wait for a quiet moment; more are not worth their memory, a share is compared anyway.
 MOST_WAITING = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowOrder:
+    """The version to compare with, and of how many requests."""
+
+    model: ServedModel
+    share: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,15 +167,12 @@ class ShadowRunner:
         self._stats, self._sizes, self._rtol, self._atol = stats, sizes, rtol, atol
         self._waiting: deque[tuple[ServedModel, list[Served]]] = deque()
 
-    def offer(self, order: ShadowOrder, served: Sequence[Served]) -> None:
-        """Keep the chosen ones of a batch that has been handed to delivery, for a quiet moment."""
-        picked = [one for one in served if chosen(one.request_id, order.share)]
-        if not picked:
-            return
+    def offer(self, model: ServedModel, served: list[Served]) -> None:
+        """Keep chosen requests of a batch that has been handed to delivery, for a quiet moment."""
         if len(self._waiting) >= MOST_WAITING:
-            self._stats.skipped(len(picked))
+            self._stats.skipped(len(served))
         else:
-            self._waiting.append((order.model, picked))
+            self._waiting.append((model, served))
 
     def step(self, *, backlog: Callable[[], int]) -> bool:
         """Compare one kept batch if nothing waits. Raises nothing: a broken shadow is a finding, not a failure.

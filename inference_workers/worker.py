@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from autoscaler.model import WorkerState, WorkerType
+from inference_workers import batching
 from inference_workers import model as models
 from inference_workers import slot as slots
 from inference_workers.answers import Answer, Writing
@@ -23,13 +24,17 @@ from inference_workers.delivery import Deliverer, Transport
 from inference_workers.device import parse_device
 from inference_workers.errors import WorkerError
 from inference_workers.executor import Executor
-from inference_workers.intake import Intake, OneModel
+from inference_workers.intake import Intake
 from inference_workers.metrics import Identity
+from inference_workers.model_notes import state_file
+from inference_workers.model_set import ModelSet
 from inference_workers.ownership import Ownership
 from inference_workers.ready import ReadyQueue
 from inference_workers.reporting import Life, Reporter
-from inference_workers.settings import EXACTLY_ONCE, WorkerSettings
+from inference_workers.settings import EXACTLY_ONCE, FAIL, WorkerSettings
+from inference_workers.shadow import ShadowRunner
 from inference_workers.transports import AtLeastOnce, CommitBox, ExactlyOnce
+from inference_workers.warming import warm
 from inference_workers.watch import Watch
 from streams import topics
 from streams.capacity import Capacity
@@ -52,6 +57,8 @@ POLL_S = 0.5
 FAILED_S = 2.0
 #: Seconds between looks at whether to stop while there is nothing to decode, or no room for it.
 LOOK_S = 0.5
+#: Seconds for which a worker that has left the group waits for the end of a load.
+LOAD_END_S = 10.0
 #: Records decoded between two hand-overs: few enough that the device does not wait for the last of them.
 MOST_AT_ONCE = 64
 #: Seconds for which it is remembered that a reply topic does or does not exist.
@@ -127,12 +134,26 @@ class _Worker:
         spec, settings = self._spec, self._spec.settings
         device = parse_device(spec.device, spec.worker_type.curve)
         models.configure_tensorflow(settings.intra_op_threads, gpu=device.gpu)
-        model = models.ServedModel(spec.model_dir)
         max_batch = device.emulated.max_batch if device.emulated else settings.max_batch
+        sizes = batching.allowed_sizes(max_batch)
+        model_set = ModelSet(
+            spec.model_dir,
+            load=models.ServedModel,
+            warm=lambda model: warm(model, device, sizes),
+            pinned_models=settings.pinned_models,
+            state_file=state_file(spec.state_dir, spec.slot),
+        )
+        # Warm before joining: a member that is not ready would take partitions away from those that are.
+        model_set.start()
         # Two batches: one to run next, and one that is being decoded meanwhile.
         ready = ReadyQueue(2 * max_batch)
         executor = Executor(
             ready=ready,
+            models=model_set,
+            shadow=ShadowRunner(
+                model_set.shadow_stats, sizes=sizes, rtol=settings.shadow_rtol, atol=settings.shadow_atol
+            ),
+            fail_non_finite=settings.non_finite == FAIL,
             ownership=self._ownership,
             device=device,
             max_batch=max_batch,
@@ -141,11 +162,11 @@ class _Worker:
             broken_model_batches=settings.broken_model_batches,
             deliver=self._hand_on,
         )
-        self.watch.serving(model=lambda: (model.name, model.version), curve=executor.fit.curve)
-        # Warm before joining: a member that is not ready would take partitions away from those that are.
-        executor.warm_up(model)
+        self.watch.serving(
+            model=lambda: (model_set.current.name, model_set.current.version), curve=executor.fit.curve
+        )
         intake = Intake(
-            OneModel(model),
+            model_set,
             Limits(max_record_bytes=settings.max_record_bytes, max_rows=settings.max_request_rows),
         )
         self._admin = Admin(spec.kafka, f"{spec.slot}-admin")
@@ -169,8 +190,8 @@ class _Worker:
             reply_topic_exists=self._reply_topic_exists,
             writing=Writing(
                 results_topic=topics.results(spec.pipeline),
-                model_name=model.name,
-                model_version=model.version,
+                model_name=spec.model_dir.name,
+                model_version=lambda: model_set.current.version,
                 max_bytes=spec.max_result_bytes - RECORD_OVERHEAD,
             ),
             queue_size=settings.delivery_queue,
@@ -184,7 +205,7 @@ class _Worker:
             slot=spec.slot,
             worker_type=spec.worker_type.name,
             device_label=device.label,
-            model_version=model.version,
+            models=model_set,
             life=self._life,
             ownership=self._ownership,
             counters=self._counters,
@@ -195,11 +216,13 @@ class _Worker:
         )
         threads = [
             self._thread("poll", lambda: self._poll(consumer)),
-            self._thread("decode", lambda: self._decode(intake, ready, executor)),
+            self._thread("decode", lambda: self._decode(intake, ready, executor, model_set)),
             self._thread("execute", lambda: self._execute(executor, ready)),
             self._thread("deliver", self._deliver),
         ]
-        log.info("worker.warm", extra={"worker": spec.slot, "model_version": model.version, "device": device.label})
+        looking = self._thread("models", lambda: model_set.watch(self._stop, settings.model_poll_s))
+        version = model_set.current.version
+        log.info("worker.warm", extra={"worker": spec.slot, "model_version": version, "device": device.label})
         self._report_until_stopped(reporter)
         self._drain(threads)
         if self._failure is None and not self._stop_now.is_set():
@@ -207,6 +230,8 @@ class _Worker:
         self._life.state = WorkerState.STOPPED
         reporter.send()
         close_producer(telemetry_producer, 2)
+        # It may be in the middle of a load, which cannot be broken off; a process that ends under it may crash.
+        looking.join(LOAD_END_S)
         if self._failure is not None:
             if isinstance(self._failure, (WorkerError, KafkaFailure)):
                 raise self._failure
@@ -237,7 +262,7 @@ class _Worker:
         if not self._stop_now.is_set():
             consumer.close()
 
-    def _decode(self, intake: Intake, ready: ReadyQueue, executor: Executor) -> None:
+    def _decode(self, intake: Intake, ready: ReadyQueue, executor: Executor, model_set: ModelSet) -> None:
         while not self._stop.is_set() and not self._stop_now.is_set():
             self.watch.beats.beat("decode")
             room = ready.room(LOOK_S)
@@ -245,7 +270,10 @@ class _Worker:
                 continue
             items = []
             rows = 0
-            for chunk in self._buffer.get(min(room, MOST_AT_ONCE), LOOK_S):
+            chunks = self._buffer.get(min(room, MOST_AT_ONCE), LOOK_S)
+            # Here, so that all that is decoded from now on is for the new version, and nothing before it.
+            model_set.swap_if_ready()
+            for chunk in chunks:
                 for record in chunk.records:
                     item = intake.decode(record, chunk.epoch)
                     items.append(item)

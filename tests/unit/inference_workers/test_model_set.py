@@ -90,7 +90,7 @@ def _answer(model: ServedModel) -> float:
 
 def _unavailable(models: ModelSet, version: str) -> str:
     with pytest.raises(RejectedInput) as caught:
-        models.find(version)
+        models.pinned(version)
     assert caught.value.code == "model-version-unavailable"
     return str(caught.value)
 
@@ -106,7 +106,7 @@ def test_a_new_version_is_warm_before_it_is_offered_and_served_after_the_swap(wo
     assert models.swap_if_ready()
     assert not models.swap_if_ready()
     assert (models.current.version, _answer(models.current)) == ("2", 2.0)
-    assert _answer(models.find("1")) == 1.0
+    assert _answer(models.pinned("1")) == 1.0
     assert world.loaded == ["1", "2"]
 
 
@@ -295,12 +295,11 @@ def test_a_request_pinned_to_a_version_on_disk_gets_it(world: _World) -> None:
     world.put(2)
     world.put(3)
     models = world.start()
-    assert models.find(None) is models.current
-    assert models.find("3") is models.current
-    assert _answer(models.find("1")) == 1.0
-    assert _answer(models.find("1")) == 1.0
+    assert models.pinned("3") is models.current
+    assert _answer(models.pinned("1")) == 1.0
+    assert _answer(models.pinned("1")) == 1.0
     world.clock_s += model_set.PIN_REST_S - 1
-    models.find("1")
+    models.pinned("1")
     world.clock_s += model_set.PIN_REST_S - 1
     models.look()
     assert sorted(models.status()["loaded"]) == ["1", "3"]
@@ -315,10 +314,10 @@ def test_pins_load_no_more_than_is_allowed(world: _World) -> None:
     world.put(2)
     world.put(3)
     models = world.start(pinned_models=1)
-    models.find("1")
+    models.pinned("1")
     assert "worker.pinned_models=1 are held for pinned requests already (1)" in _unavailable(models, "2")
     world.clock_s += model_set.PIN_REST_S + 1
-    assert _answer(models.find("2")) == 2.0
+    assert _answer(models.pinned("2")) == 2.0
     assert "worker.pinned_models=0" in _unavailable(world.start(pinned_models=0), "1")
 
 
@@ -338,7 +337,7 @@ def test_a_version_pinned_by_requests_may_come_to_be_served(world: _World) -> No
     """It is loaded once, and no longer counts as held for pins."""
     world.put(2)
     models = world.start()
-    models.find("1")
+    models.pinned("1")
     serving_control.write(world.root, Control(pin="1"))
     models.look()
     assert models.swap_if_ready()

@@ -13,7 +13,6 @@ from hypothesis.extra import numpy as arrays
 
 from inference_workers import non_finite
 from inference_workers.model import ServedModel
-from inference_workers.model_set import ShadowOrder
 from inference_workers.shadow import MOST_WAITING, Served, ShadowRunner, ShadowStats, chosen, compare
 
 if TYPE_CHECKING:
@@ -80,13 +79,13 @@ def test_requests_of_any_rows_are_compared_one_by_one(two_versions: tuple[Served
     """More than a batch takes in several; each request is judged on its own: 0 is 0 under both versions."""
     model, other = two_versions
     runner, stats = _runner()
-    runner.offer(ShadowOrder(other, 1.0), _served(model, [1, 3, 2, 1, 9]))
+    runner.offer(other, _served(model, [1, 3, 2, 1, 9]))
     assert runner.step(backlog=lambda: 0)
     facts = stats.facts()
     assert (facts["same"], facts["different"], facts["failed"], facts["skipped"]) == (1, 4, 0, 0)
     assert facts["largest_difference"] == 4.0
     assert facts["argmax_rows"] == 16
-    runner.offer(ShadowOrder(model, 1.0), _served(model, [1, 3]))
+    runner.offer(model, _served(model, [1, 3]))
     runner.step(backlog=lambda: 0)
     assert stats.facts()["same"] == 3
 
@@ -97,7 +96,7 @@ def test_nothing_is_compared_while_others_wait(two_versions: tuple[ServedModel, 
     model, other = two_versions
     runner, stats = _runner()
     for _ in range(MOST_WAITING + 3):
-        runner.offer(ShadowOrder(other, 1.0), _served(model, [1, 1]))
+        runner.offer(other, _served(model, [1, 1]))
         assert not runner.step(backlog=lambda: 1)
     assert stats.facts()["skipped"] == 6
     while runner.step(backlog=lambda: 0):
@@ -120,9 +119,9 @@ def test_a_shadow_that_cannot_compute_is_a_finding(
     export(tmp_path / "picky" / "1", picky, {"x": tf.TensorSpec([None, 4], tf.float32)})
     export(tmp_path / "other" / "1", lambda z: {"y": z}, {"z": tf.TensorSpec([None, 4], tf.float32)})
     for name in ("picky", "other"):
-        runner.offer(ShadowOrder(ServedModel(tmp_path / name), 1.0), _served(model, [1, 2]))
+        runner.offer(ServedModel(tmp_path / name), _served(model, [1, 2]))
         assert runner.step(backlog=lambda: 0)
-    runner.offer(ShadowOrder(SimpleNamespace(), 1.0), _served(model, [1]))  # type: ignore[arg-type] # broken altogether
+    runner.offer(SimpleNamespace(), _served(model, [1]))  # type: ignore[arg-type] # broken altogether
     assert runner.step(backlog=lambda: 0)
     assert stats.facts()["failed"] == 5
     assert stats.facts()["compared"] == 0
