@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ SHADOW_LOG_S = 60.0
 
 
 class ModelNotes:
-    """Belongs to the thread that looks.
+    """Belongs to the thread that looks, but for `state`, which any may call.
 
     Args:
         model: the model's name.
@@ -29,7 +30,7 @@ class ModelNotes:
     def __init__(self, model: str, state_file: Path | None) -> None:
         self._model, self._state_file = model, state_file
         self._problem: str | None = None
-        self._written = ""
+        self._written, self._writing = "", threading.Lock()
         self._shadow_at_s, self._compared = float("-inf"), 0
 
     def problem(self, problem: str | None) -> None:
@@ -51,17 +52,20 @@ class ModelNotes:
     def state(self, status: Mapping[str, Any]) -> None:
         """Write the state if it has changed. A courtesy: where that cannot be, the work goes on."""
         told = json.dumps(dict(status) | {"pid": os.getpid()}, indent=1) + "\n"
-        if self._state_file is None or told == self._written:
+        if self._state_file is None:
             return
-        try:
-            self._state_file.parent.mkdir(parents=True, exist_ok=True)
-            temporary = self._state_file.with_suffix(".tmp")
-            temporary.write_text(told, encoding="utf-8")
-            temporary.replace(self._state_file)
-        except OSError as error:
-            log.warning("model.state_dropped", extra={"error": str(error)})
-        else:
-            self._written = told
+        with self._writing:
+            if told == self._written:
+                return
+            try:
+                self._state_file.parent.mkdir(parents=True, exist_ok=True)
+                temporary = self._state_file.with_suffix(".tmp")
+                temporary.write_text(told, encoding="utf-8")
+                temporary.replace(self._state_file)
+            except OSError as error:
+                log.warning("model.state_dropped", extra={"error": str(error)})
+            else:
+                self._written = told
 
 
 def state_file(state_dir: Path, slot: str) -> Path:

@@ -153,6 +153,8 @@ class ModelSet:
                 return False
             offered.pinned_at_s = None
             self._current, self._previous = offered, before.model.version
+        # Said at once: a person who rolls back the next moment must be told the truth.
+        self._notes.state(self.status())
         facts = {"model": offered.model.name, "version": offered.model.version, "previous": before.model.version}
         log.info("model.swapped", extra=facts)
         return True
