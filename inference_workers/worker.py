@@ -162,9 +162,7 @@ class _Worker:
             broken_model_batches=settings.broken_model_batches,
             deliver=self._hand_on,
         )
-        self.watch.serving(
-            model=lambda: (model_set.current.name, model_set.current.version), curve=executor.fit.curve
-        )
+        self.watch.serving(model=lambda: (model_set.current.name, model_set.current.version), curve=executor.fit.curve)
         intake = Intake(
             model_set,
             Limits(max_record_bytes=settings.max_record_bytes, max_rows=settings.max_request_rows),
