@@ -112,7 +112,11 @@ def run(
         reason = arena.refuses(kinds[name])
         outcome = Outcome(name, not_run=reason)
         if reason is None:
-            _run_fault(arena, kinds[name](), plan, outcome, advance)
+            try:
+                _run_fault(arena, kinds[name](), plan, outcome, advance)
+            except CannotVerify as error:
+                # The next fault has workers of its own.
+                outcome.error = outcome.error or f"before the first run: {error.cause}"
         outcome.seconds = time.monotonic() - began_s
         yield outcome
 
