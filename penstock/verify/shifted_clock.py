@@ -1,19 +1,19 @@
 """A penstock process whose wall clock is set from outside: `python -m penstock.verify.shifted_clock FILE COMMAND...`.
 
 FILE holds the offset in seconds as one little-endian double; whoever writes it moves the clock of this process alone,
-at once and for every reader of `time.time`, `time.time_ns` and `datetime.now` in it: Penstock, kafka-python and the
-logging. The monotonic clock is left alone, as it is when an operator or NTP sets a machine's clock.
+at once and for every reader of `time.time` and `time.time_ns` in it, which is where Penstock and kafka-python read it.
+`datetime.now` (the stamps of log lines) cannot be moved: compiled libraries hold on to it. The monotonic clock is
+left alone, as it is when an operator or NTP sets a machine's clock.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import mmap
 import struct
 import sys
 import time
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 #: One double, little-endian.
 FORMAT = struct.Struct("<d")
@@ -28,21 +28,6 @@ def set_offset(path: Path, seconds: float) -> None:
         file.write(FORMAT.pack(seconds))
 
 
-class _Shifted(dt.datetime):
-    """Reads `time.time` instead of the system's clock."""
-
-    # C extensions compare the size with that of the original.
-    __slots__ = ()
-
-    @classmethod
-    def now(cls, tz: dt.tzinfo | None = None) -> Self:
-        return cls.fromtimestamp(time.time(), tz)
-
-    @classmethod
-    def utcnow(cls) -> Self:
-        return cls.fromtimestamp(time.time(), dt.UTC).replace(tzinfo=None)
-
-
 def install(path: Path) -> None:
     """Make every wall clock of this process obey the file from now on."""
     with path.open("rb") as file:
@@ -55,8 +40,6 @@ def install(path: Path) -> None:
     changed: Any = time
     changed.time = lambda: real_s() + offset_s()
     changed.time_ns = lambda: real_ns() + round(offset_s() * 1e9)
-    changed = dt
-    changed.datetime = _Shifted
 
 
 def main(arguments: list[str]) -> int:
