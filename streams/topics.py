@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from streams.errors import InvalidPipelineName, TopicMismatch
@@ -124,12 +124,16 @@ def topic_specs(pipeline: str, settings: TopicSettings) -> dict[str, TopicSpec]:
         }
         return TopicSpec(partitions=partitions, replication_factor=settings.replication_factor, config=config)
 
+    # Stamped by the broker: by default it refuses records from more than an hour ahead of its clock, and a worker whose
+    # clock is wrong could answer nothing at all.
+    stamped = {"message.timestamp.type": "LogAppendTime"}
     kept_ms = settings.retention_hours * 3_600_000
     letters_kept_ms = settings.dead_letter_retention_hours * 3_600_000
     letter_bytes = settings.max_record_bytes + settings.dead_letter_headroom_bytes
+    answered = spec(settings.partitions, kept_ms, settings.max_record_bytes)
     return {
         requests(pipeline): spec(settings.partitions, kept_ms, settings.max_record_bytes),
-        results(pipeline): spec(settings.partitions, kept_ms, settings.max_record_bytes),
+        results(pipeline): replace(answered, config={**answered.config, **stamped}),
         # As many partitions as requests, so that letters keep the order and the place of their requests.
         dead_letters(pipeline): spec(settings.partitions, letters_kept_ms, letter_bytes),
         TELEMETRY: spec(TELEMETRY_PARTITIONS, TELEMETRY_RETENTION_MS, settings.max_record_bytes),
