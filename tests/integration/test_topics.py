@@ -37,6 +37,7 @@ def test_a_pipeline_gets_its_topics(admin: Admin, pipeline: str) -> None:
     requests, letters = (admin.config(topic(pipeline)) for topic in (topics.requests, topics.dead_letters))
     assert int(letters["max.message.bytes"]) > int(requests["max.message.bytes"])
     assert requests["retention.ms"] == str(72 * 3_600_000)
+    assert admin.config(topics.results(pipeline))["message.timestamp.type"] == "LogAppendTime", "else clocks matter"
     assert admin.config(topics.TELEMETRY)["retention.ms"] == str(24 * 3_600_000)
     assert ensure_topics(admin, pipeline, SETTINGS) == ()
 
