@@ -6,6 +6,7 @@ drives kafka-python's loop itself, only while it waits for an answer, pays neith
 
 from __future__ import annotations
 
+import select
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,7 +18,7 @@ from kafka.protocol.metadata import ApiVersionsRequest, CoordinatorType, FindCoo
 from streams.kafka.translate import connect
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from kafka.structs import TopicPartition
 
@@ -96,6 +97,7 @@ class Link:
         """
         futures = [self._manager.send(request, node_id=node) for request, node in requests]
         deadline = time.monotonic() + self._timeout_s
+        self._exchange(futures, {node for _, node in requests}, deadline)
         for future in futures:
             while not future.is_done:
                 left_s = deadline - time.monotonic()
@@ -106,6 +108,39 @@ class Link:
             if future.failed():
                 raise future.exception
         return [future.value for future in futures]
+
+    def _exchange(self, futures: Sequence[Any], nodes: Collection[int | None], deadline: float) -> None:
+        """Write and read on the sockets at hand, for as long as nothing is out of the ordinary.
+
+        The library's loop takes four rounds and as many registrations with the kernel for a request and its answer,
+        most of what a small transaction costs here. Its own methods are called, in the order in which the loop would;
+        whatever they cannot finish at once (a connection still being made, a full socket, an error) is left to it.
+        """
+        connections = [self._manager._conns.get(node) for node in nodes]  # noqa: SLF001 - see above
+        if not all(one is not None and one.connected and one.transport is not None for one in connections):
+            return
+        poller = select.poll()
+        by_file = {}
+        for connection in connections:
+            transport = connection.transport
+            _, error = transport._sock_send()  # noqa: SLF001 - see above
+            if error is not None or transport._write_buffer:  # noqa: SLF001 - see above
+                return
+            file = transport._sock.fileno()  # noqa: SLF001 - see above
+            poller.register(file, select.POLLIN)
+            by_file[file] = connection
+        while not all(future.is_done for future in futures):
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                return
+            for file, _ in poller.poll(left_s * 1000):
+                connection = by_file[file]
+                data, error = connection.transport._sock_recv()  # noqa: SLF001 - see above
+                if data:
+                    connection.transport.last_read = time.monotonic()
+                    connection.data_received(data)
+                if error is not None or not connection.connected:
+                    return
 
     def idle(self) -> None:
         """Let the loop see closed connections and refresh what it knows of the cluster; does not wait."""
