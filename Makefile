@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 CODE := penstock streams inference_workers autoscaler
 READY := $(VENV)/.ready
+# The peers of the benchmark have libraries that disagree with ours.
+PEERS := .venv-peers
+PEERS_READY := $(PEERS)/.ready
 
 .PHONY: setup demo test check format bench clean
 
@@ -35,9 +38,15 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: setup
+$(PEERS_READY): requirements/peers.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --disable-pip-version-check --quiet --progress-bar on --require-hashes -r requirements/peers.txt
+	@touch $@
+
+bench: setup $(PEERS_READY)
 	$(BIN)/python benchmarks/decision_speed.py
 	$(BIN)/python benchmarks/idle_cost.py
+	$(BIN)/penstock bench data-plane --report bench-report $(ARGS)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: Folders whose files are not ours or not written by hand.
-SKIPPED = {".git", ".venv", ".penstock", "demo-report", "node_modules", "build", "dist"}
+SKIPPED = {".git", ".venv", ".venv-peers", ".penstock", "demo-report", "node_modules", "build", "dist"}
 
 _LINK = re.compile(r"!?\[(?:[^\]\[]|\[[^\]]*\])*\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)")
 _REFERENCE = re.compile(r"^\s{0,3}\[[^\]]+\]:\s+<?(\S+?)>?(?:\s|$)")

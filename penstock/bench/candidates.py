@@ -20,6 +20,8 @@ PENSTOCK = "penstock"
 HANDWRITTEN = "handwritten-exactly-once"
 HANDWRITTEN_JSON = "handwritten-json"
 BEST_PEER = "confluent-exactly-once"
+BEST_TUNED = "confluent-exactly-once-tuned"
+BEST_PEERS = (BEST_PEER, BEST_TUNED)
 
 #: Requests a batch of a peer: what is best for this model on a CPU core, and what our worker has by default.
 PEER_BATCH = 64
@@ -46,11 +48,18 @@ class Candidate:
     slow: bool = False
     #: Latency is measured at the low rate.
     timed: bool = False
+    #: Which way of its program, where that has several.
+    variant: str = ""
 
     @property
     def key(self) -> tuple[str, str | None, str | None, str, int]:
         """What makes it one row: name, client, delivery, encoding, rows a request."""
         return (self.name, self.client, self.delivery, self.encoding, self.rows)
+
+    @property
+    def computes(self) -> bool:
+        """Whether its answers are answers; the client's limit writes the same bytes each time."""
+        return self.name != CLIENT_LIMIT
 
     @property
     def label(self) -> str:
@@ -82,6 +91,39 @@ def _ours() -> tuple[Candidate, ...]:
     )
 
 
+def _handwritten() -> tuple[Candidate, ...]:
+    ours, theirs = (_KAFKA_PYTHON, "tensorflow-cpu"), (_CONFLUENT, "tensorflow-cpu")
+    loop, batched = "peer:kafka_python_exactly_once.py", "peer:kafka_python_autocommit.py"
+    best = "peer:confluent_exactly_once.py"
+    return (
+        Candidate(
+            "handwritten-predict", _KAFKA_PYTHON, AUTO_COMMIT, JSON, program="peer:kafka_python_predict.py",
+            uses=(*ours, "keras"), slow=True,
+        ),
+        Candidate("handwritten-batched-autocommit", _KAFKA_PYTHON, AUTO_COMMIT, program=batched, uses=ours),
+        Candidate(HANDWRITTEN_JSON, _KAFKA_PYTHON, AUTO_COMMIT, JSON, program=batched, uses=ours),
+        Candidate(HANDWRITTEN, _KAFKA_PYTHON, EXACTLY_ONCE, program=loop, uses=ours, timed=True),
+        Candidate(HANDWRITTEN, _KAFKA_PYTHON, EXACTLY_ONCE, JSON, program=loop, uses=ours),
+        Candidate(BEST_PEER, _CONFLUENT, EXACTLY_ONCE, program=best, uses=theirs, timed=True, variant="defaults"),
+        Candidate(BEST_TUNED, _CONFLUENT, EXACTLY_ONCE, program=best, uses=theirs, timed=True, variant="tuned"),
+    )  # fmt: skip
+
+
+def _frameworks() -> tuple[Candidate, ...]:
+    return tuple(
+        Candidate(
+            name, client, delivery, encoding, program=f"peer:{program}", foreign=foreign,
+            uses=(distribution, client, "tensorflow-cpu"),
+        )
+        for name, client, delivery, program, distribution, foreign in (
+            ("faststream", "aiokafka", AUTO_COMMIT, "faststream_batch.py", "faststream", True),
+            ("quix", _CONFLUENT, AT_LEAST_ONCE, "quix_streams.py", "quixstreams", True),
+            ("faust-take", "aiokafka", AT_LEAST_ONCE, "faust_take.py", "faust-streaming", False),
+        )
+        for encoding in (BINARY, JSON)
+    )  # fmt: skip
+
+
 CANDIDATES: tuple[Candidate, ...] = (
     Candidate(TENSORFLOW_LIMIT, None, None, program="module:penstock.bench.bare_tensorflow", uses=("tensorflow-cpu",)),
     Candidate(
@@ -90,16 +132,11 @@ CANDIDATES: tuple[Candidate, ...] = (
         EXACTLY_ONCE,
         program="module:penstock.bench.client_limit",
         uses=(_KAFKA_PYTHON,),
-    ),
-    *_ours(),
-    Candidate(
-        HANDWRITTEN,
-        _KAFKA_PYTHON,
-        EXACTLY_ONCE,
-        program="peer:kafka_python_exactly_once.py",
-        uses=(_KAFKA_PYTHON, "tensorflow-cpu"),
         timed=True,
     ),
+    *_ours(),
+    *_handwritten(),
+    *_frameworks(),
 )
 
 

@@ -102,6 +102,7 @@ class Child:
                 "encoding": candidate.encoding,
                 "rows": candidate.rows,
                 "state": str(directory),
+                "variant": candidate.variant,
                 **(told or {}),
             }
             kind, _, what = candidate.program.partition(":")

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from penstock.bench.rows import Row
 
+#: How far from half of the saturation a rate may be and still be called that: rates are rounded to two digits.
+NEAR = 0.05
+
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
@@ -103,23 +106,32 @@ def _cpu(ours: Row | None, client: Row | None, bare: Row | None) -> Ratio:
 
 
 def _against_best(rows: Sequence[Row], low_rate: float) -> list[Ratio]:
-    """Tails beside the best exactly-once peer at the same rate, wherever both were measured."""
-    ours: dict[float | None, Row] = {
-        row.rate: row
-        for row in rows
-        if row.name == names.PENSTOCK and row.delivery == names.EXACTLY_ONCE and row.rate is not None
-    }
-    peers = [row for row in rows if row.name == names.BEST_PEER and row.rate is not None and row.p99_ms is not None]
+    """Tails beside the best exactly-once peer: at the same rate, and each at half of its own saturation."""
+    ours = [row for row in rows if row.name == names.PENSTOCK and row.delivery == names.EXACTLY_ONCE and row.rate]
+    peers = [row for row in rows if row.name in names.BEST_PEERS and row.rate and row.p99_ms is not None]
     made = []
-    for peer in peers:
-        mine = ours.get(peer.rate)
-        target = 1.0 if peer.rate == low_rate else 1 / 3
-        made.append(
-            _over(
-                f"p99 at {peer.rate:,.0f}/s over {names.BEST_PEER}", mine, peer, "p99_ms", relation="<=", target=target
-            )
-        )
+    for rate in sorted({row.rate for row in peers if row.rate}):
+        best = min((row for row in peers if row.rate == rate), key=lambda row: row.p99_ms or 0.0)
+        mine = next((row for row in ours if row.rate == rate), None)
+        words, share = f"p99 at {rate:,.0f}/s over {best.name}", best.more.get("share_of_own_saturation")
+        if share is not None and rate != low_rate:
+            words += f" (its own saturation x {share:.2f})"
+        target = 1.0 if rate == low_rate else 1 / 3
+        made.append(_over(words, mine, best, "p99_ms", relation="<=", target=target))
+    words = "p99 over the best exactly-once peer's, each at half of its own saturation"
+    made.append(_over(words, _at_half(ours), _at_half(peers), "p99_ms", relation="<=", target=1 / 3))
     return made
+
+
+def _at_half(rows: Sequence[Row]) -> Row | None:
+    """The row nearest to half of its saturation, if it is near."""
+
+    def off(row: Row) -> float:
+        share = row.more.get("share_of_own_saturation")
+        return abs(share - 0.5) if share is not None else 1.0
+
+    nearest = min(rows, key=off, default=None)
+    return nearest if nearest is not None and off(nearest) < NEAR else None
 
 
 def _number(value: float | None) -> str:

@@ -23,7 +23,7 @@ from penstock.bench.kafka_side import Cluster, Results, Topics, content, write
 from penstock.bench.machine import machine, peer_versions, versions
 from penstock.bench.open_loop import measure
 from penstock.bench.rows import Measured
-from penstock.bench.saturation import FIRST_RESULT_S, Window, saturate
+from penstock.bench.saturation import COMPARED, FIRST_RESULT_S, Window, saturate
 from penstock.bench.workload import Workload
 from penstock.demo.digits import Training
 from penstock.demo.surroundings import environment
@@ -169,11 +169,12 @@ class _Bench:
 
     def _at_shares(self, runs: Sequence[Candidate]) -> None:
         """The same rates for all: shares of what our own worker can do, and half of what the best peer can."""
-        by_name = {one.name: one for one in runs if one.timed}
-        ours, peer = by_name.get(names.PENSTOCK), by_name.get(names.BEST_PEER)
+        ours = next((one for one in runs if one.timed and one.name == names.PENSTOCK), None)
         most = self._median(ours)
         if ours is None or most is None:
             return
+        peers = [one for one in runs if one.timed and one.name in names.BEST_PEERS and self._median(one)]
+        peer = max(peers, key=lambda one: self._median(one) or 0.0, default=None)
         theirs = self._median(peer)
         rates = {share: _round_rate(most * share) for share in SHARES}
         for turn in range(self._options.repeat):
@@ -218,7 +219,8 @@ class _Bench:
             found = self._throughput(one, turn, sent)
             if not found.too_short or one.slow:
                 break
-            self._preloads[one.key] = int(found.records_per_s * self._options.seconds * (1 + WARM_SHARE) * SPARE * 1.2)
+            longer = found.records_per_s * self._options.seconds * (1 + WARM_SHARE) * SPARE * 1.2
+            self._preloads[one.key] = max(int(longer), sent * 2)
         if found.audit.problem and one.delivery == names.EXACTLY_ONCE:
             self._note(one, found.audit.problem)
         elif found.audit.wrong:
@@ -265,7 +267,7 @@ class _Bench:
             with self._child(one, topics, directory) as child:
                 found = saturate(
                     child, self._bootstrap, topics.results, workload, sent=sent, window=self._window(one), whole=whole,
-                    broker=self._broker,
+                    broker=self._broker, compared=COMPARED if one.computes else 0,
                 )  # fmt: skip
         finally:
             self._cluster.delete(topics.all)
@@ -345,16 +347,19 @@ class _Bench:
                 found = measure(
                     child, self._bootstrap, topics.requests, topics.results, workload, rate=rate,
                     seconds=self._options.open_loop_s, seed=turn, directory=directory,
+                    compared=COMPARED if one.computes else 0,
                 )  # fmt: skip
         finally:
             self._cluster.delete(topics.all)
         told = found.latency
+        most = self._median(one)
         if found.audit.wrong or (found.audit.duplicated and one.delivery == names.EXACTLY_ONCE):
             self._note(one, f"at {rate:g}/s: {found.audit.wrong} wrong, {found.audit.duplicated} duplicated")
         self.measured[one.key].add(
             {
                 "p50_ms": told.p50_ms,
                 "p99_ms": told.p99_ms,
+                "share_of_own_saturation": rate / most if most else None,
                 "open_loop_requests": told.count,
                 "open_loop_unanswered": told.unanswered,
                 "generator_late_p99_ms": found.generator_late_ms,

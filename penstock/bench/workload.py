@@ -126,7 +126,7 @@ def audit(
         workload: what was asked.
         results: what came, in any order.
         sent: how many requests were sent, numbered from 0.
-        every: compare each `every`-th answer with the model's own.
+        every: compare each `every`-th answer with the model's own; 0 = none.
     """
     seen = np.zeros(sent, np.int64)
     wrong = 0
@@ -135,7 +135,7 @@ def audit(
         if number is None or number >= sent:
             continue
         seen[number] += 1
-        if index % every == 0 and not workload.right(number, value, headers):
+        if every and index % every == 0 and not workload.right(number, value, headers):
             wrong += 1
     answered = int((seen > 0).sum())
     return Audit(answered, int((seen - 1).clip(min=0).sum()), wrong, sent - answered)

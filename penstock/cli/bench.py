@@ -140,6 +140,7 @@ def _show(outcome: Outcome, *, as_json: bool, report: Path | None, how: str) -> 
     from rich.console import Console  # noqa: PLC0415
 
     from penstock.bench import table  # noqa: PLC0415
+    from penstock.bench.figure import write_figure  # noqa: PLC0415
     from penstock.bench.ratios import ratios  # noqa: PLC0415
     from penstock.bench.run import LOW_RATE  # noqa: PLC0415
 
@@ -163,4 +164,6 @@ def _show(outcome: Outcome, *, as_json: bool, report: Path | None, how: str) -> 
         (report / "data-plane.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
         page = table.markdown(outcome.rows, found, outcome.machine, how)
         (report / "data-plane.md").write_text(page, encoding="utf-8")
+        where = ", ".join(f"{name} {value}" for name, value in outcome.machine.items())
+        write_figure(outcome.rows, report / "data-plane.png", f"{where}. {how}")
         people.print(f"Report: {report / 'data-plane.md'}", soft_wrap=True, highlight=False)
