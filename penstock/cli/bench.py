@@ -39,13 +39,8 @@ def command() -> None:
 )  # fmt: skip
 @click.option("--repeat", type=click.IntRange(1, 50), default=3, show_default=True, help="Rounds; the median is shown.")
 @click.option("--quick", is_flag=True, help="One short round, to see that everything runs; the figures are rough.")
-@click.option("--latency/--no-latency", default=True, show_default=True, help="Measure open-loop latency too.")
-@click.option(
-    "--shares/--no-shares",
-    default=True,
-    show_default=True,
-    help="Latency at 25, 50 and 75 % of our own saturation too.",
-)
+@click.option("--no-latency", is_flag=True, help="Throughput and processor time only.")
+@click.option("--no-shares", is_flag=True, help="No latency at 25, 50 and 75 % of our own saturation.")
 @click.option(
     "--set", "worker", multiple=True, metavar="SECTION.FIELD=VALUE",
     help="A setting of our worker, as TOML, e.g. worker.max_batch=128.",
@@ -68,8 +63,8 @@ def data_plane(
     open_loop_seconds: float,
     repeat: int,
     quick: bool,
-    latency: bool,
-    shares: bool,
+    no_latency: bool,
+    no_shares: bool,
     worker: tuple[str, ...],
     profile: bool,
     as_json: bool,
@@ -102,8 +97,8 @@ def data_plane(
         open_loop_s=open_loop_seconds,
         repeat=repeat,
         directory=directory,
-        latencies=latency,
-        shares=shares and not quick,
+        latencies=not no_latency,
+        shares=not no_shares and not quick,
         worker=settings,
         profiles=report if profile else None,
         keep=keep,
