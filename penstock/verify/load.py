@@ -31,9 +31,9 @@ log = logging.getLogger(__name__)
 INPUT, OUTPUT = "x", "y"
 #: Seconds for a record to be acknowledged: the longest restart of a broker, on a busy machine.
 FLUSH_S = 180.0
-#: Seconds of one poll of the live reader: how soon a stop is seen.
+#: Milliseconds of one poll of the live reader: how soon a stop is seen.
 POLL_MS = 100
-#: Seconds without a record after which a reader of a whole topic takes it for read, once it is at the end.
+#: Seconds for reading a whole topic.
 READ_S = 120.0
 
 
