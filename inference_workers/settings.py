@@ -56,6 +56,15 @@ class WorkerSettings:
     max_record_bytes: int = 1024 * 1024
     #: Most rows in one request.
     max_request_rows: int = 4096
+    #: Most arrays and objects within one another in a request's JSON: a V2 request takes 4, and its nested data one
+    #: more a dimension.
+    max_json_depth: int = 32
+    #: Most tensors of a request.
+    max_inputs: int = 64
+    #: Most headers of a request's record: we read seven, and tracing and routing of others add a few each.
+    max_headers: int = 64
+    #: Most bytes of all headers' names and values of a record; a dead letter carries them all.
+    max_header_bytes: int = 16_384
     #: Consecutive batches in which each record fails in the model before the worker stops: then the model is broken,
     #: and going on would empty the topic into dead letters.
     broken_model_batches: int = 8
@@ -98,7 +107,12 @@ class WorkerSettings:
             "buffer_bytes",
             "delivery_queue",
             "intra_op_threads",
+            "max_record_bytes",
             "max_request_rows",
+            "max_json_depth",
+            "max_inputs",
+            "max_headers",
+            "max_header_bytes",
             "broken_model_batches",
         ):
             if getattr(self, name) < 1:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from autoscaler.model import WorkerState, WorkerType
-from inference_workers import batching
+from inference_workers import batching, preflight
 from inference_workers import model as models
 from inference_workers import slot as slots
 from inference_workers.answers import Answer, Writing
@@ -103,6 +103,18 @@ def run(spec: WorkerSpec, stop: threading.Event) -> None:
             worker.serve()
 
 
+def _limits(settings: WorkerSettings) -> Limits:
+    """What one request may ask for."""
+    return Limits(
+        max_record_bytes=settings.max_record_bytes,
+        max_rows=settings.max_request_rows,
+        max_json_depth=settings.max_json_depth,
+        max_inputs=settings.max_inputs,
+        max_headers=settings.max_headers,
+        max_header_bytes=settings.max_header_bytes,
+    )
+
+
 class _Worker:
     def __init__(self, spec: WorkerSpec, stop: threading.Event) -> None:
         self._spec, self._stop = spec, stop
@@ -133,6 +145,9 @@ class _Worker:
     def serve(self) -> None:
         spec, settings = self._spec, self._spec.settings
         device = parse_device(spec.device, spec.worker_type.curve)
+        self._admin = Admin(spec.kafka, f"{spec.slot}-admin")
+        # Before the model, which may take minutes to load: who may not do the work is told at once.
+        preflight.check(self._admin, spec.kafka, pipeline=spec.pipeline, slot=spec.slot, settings=settings)
         models.configure_tensorflow(settings.intra_op_threads, gpu=device.gpu)
         max_batch = device.emulated.max_batch if device.emulated else settings.max_batch
         sizes = batching.allowed_sizes(max_batch)
@@ -165,9 +180,8 @@ class _Worker:
         self.watch.serving(model=lambda: (model_set.current.name, model_set.current.version), curve=executor.fit.curve)
         intake = Intake(
             model_set,
-            Limits(max_record_bytes=settings.max_record_bytes, max_rows=settings.max_request_rows),
+            _limits(settings),
         )
-        self._admin = Admin(spec.kafka, f"{spec.slot}-admin")
         consumer = GroupConsumer(
             spec.kafka,
             topic=topics.requests(spec.pipeline),
@@ -374,7 +388,8 @@ class _Worker:
         known, asked_at = self._reply_topics.get(topic, (False, float("-inf")))
         if time.monotonic() - asked_at > REPLY_TOPIC_MEMORY_S:
             try:
-                known = self._admin.partitions(topic) is not None
+                # Names come from strangers: one that we may not write to must not stop the worker.
+                known = self._admin.writable(topic)
             except KafkaFailure:
                 # Not to be had now: the send will say so, and try again.
                 return True

@@ -58,7 +58,7 @@ class AutoscalerProcessSettings:
     #: Holds the fleet's files, the workers' locks and their logs; one host's.
     state_dir: str
     #: `None` = no Redis: metrics are not published, `control` is not obeyed.
-    redis_url: str | None = None
+    redis_url: str | None = field(default=None, repr=False)
     objective: Objective = field(default_factory=Objective)
     worker_types: tuple[WorkerType, ...] = (WorkerType(),)
     policy: PolicySettings = field(default_factory=PolicySettings)

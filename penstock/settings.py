@@ -6,6 +6,7 @@ out of representations, logs and error messages.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import tomllib
 from pathlib import Path
@@ -17,8 +18,11 @@ from autoscaler.actuators.base import ActuatorSettings
 from autoscaler.model import Objective, WorkerType
 from autoscaler.settings import PolicySettings
 from inference_workers.settings import WorkerSettings
+from penstock import redis_url
 from penstock.autoscaler_settings import AutoscalerSettings
 from penstock.errors import InvalidSettings
+from streams import secrets
+from streams.errors import AuthenticationFailed
 from streams.kafka.settings import KafkaSettings
 from streams.topics import TopicSettings, validate_pipeline_name
 
@@ -28,6 +32,8 @@ if TYPE_CHECKING:
 #: Variables with our prefix that are no settings.
 _NO_SETTINGS = frozenset({"PENSTOCK_ASKED_AT_S", "PENSTOCK_CACHE"})
 _PREFIX = "PENSTOCK_"
+#: Raw client settings that name files.
+_CLIENT_FILES = frozenset({"ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_crlfile"})
 
 
 class _Frozen(BaseModel):
@@ -52,18 +58,45 @@ class PipelineSettings(_Frozen):
 class RedisSettings(_Frozen):
     """Where metrics and decisions go; without an address the autoscaler keeps them to itself."""
 
-    #: `redis://[user:password@]host:port/db`.
+    #: `redis://[user:password@]host:port/db`, or `rediss://` for TLS.
     url: SecretStr | None = None
     #: File that holds the URL instead, so that no secret stands in the settings; relative to the settings file.
     url_file: Path | None = None
+    #: ACL user, where the URL names none.
+    username: str | None = None
+    #: Its password, where the URL has none; better `file:/run/secrets/redis-password`.
+    password: SecretStr | None = None
+    #: For `rediss://`: whom to trust; the system's authorities by default.
+    ca_file: Path | None = None
+    #: For `rediss://`: the certificate that this side shows, where the server asks for one.
+    cert_file: Path | None = None
+    #: Its key; by default in the same file.
+    key_file: Path | None = None
 
     def resolved_url(self) -> str | None:
         """The URL with its password: a secret.
 
         Raises:
-            InvalidSettings: the file cannot be read.
+            InvalidSettings: a file cannot be read, or the parts do not fit each other.
 
         """
+        url = self._url()
+        if url is None:
+            return None
+        password = None
+        if self.password is not None:
+            try:
+                password = secrets.read(self.password.get_secret_value(), "redis.password")
+            except AuthenticationFailed as error:
+                raise InvalidSettings(str(error), "see docs/how-to/secure.md") from error
+        ca_file, cert_file, key_file = (
+            None if path is None else str(path) for path in (self.ca_file, self.cert_file, self.key_file)
+        )
+        return redis_url.compose(
+            url, username=self.username, password=password, ca_file=ca_file, cert_file=cert_file, key_file=key_file
+        )
+
+    def _url(self) -> str | None:
         if self.url is not None:
             return self.url.get_secret_value()
         if self.url_file is None:
@@ -74,6 +107,16 @@ class RedisSettings(_Frozen):
             raise InvalidSettings(
                 f"redis.url_file={self.url_file}: {error.strerror}", "name a readable file"
             ) from error
+
+    def located(self, base: Path) -> RedisSettings:
+        """The same with its files named from a directory on."""
+        paths = {
+            name: base / path
+            for name in ("url_file", "ca_file", "cert_file", "key_file")
+            if (path := getattr(self, name)) is not None
+        }
+        password = self.password and SecretStr(secrets.absolute(self.password.get_secret_value(), base))
+        return self.model_copy(update={**paths, "password": password})
 
 
 class Settings(_Frozen):
@@ -146,9 +189,8 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
         update={
             "state_dir": base / settings.state_dir,
             "pipeline": settings.pipeline.model_copy(update={"model": base / settings.pipeline.model}),
-            "redis": settings.redis.model_copy(
-                update={"url_file": base / settings.redis.url_file} if settings.redis.url_file else {}
-            ),
+            "redis": settings.redis.located(base),
+            "kafka": dataclasses.replace(settings.kafka, client=_located(settings.kafka.client, base)),
         }
     )
 
@@ -162,7 +204,28 @@ def _put(tree: dict[str, Any], name: str, value: str) -> None:
             raise InvalidSettings(
                 f"the variable {name}: {section!r} is not a section", "see docs/reference/settings.md"
             )
-    place[field] = value
+    place[field] = _typed(field, value) if sections == ["kafka", "client"] else value
+
+
+def _typed(field: str, value: str) -> str | bool | int:
+    """A raw client setting from a variable, which is text always: kafka-python takes the text "false" for true."""
+    if "password" in field or "username" in field:
+        return value
+    if value.lower() in {"true", "false"}:
+        return value.lower() == "true"
+    return int(value) if value.isdecimal() else value
+
+
+def _located(client: Mapping[str, Any], base: Path) -> dict[str, Any]:
+    """Raw client settings with their files named from a directory on."""
+    return {
+        name: str(base / value)
+        if name in _CLIENT_FILES and isinstance(value, str)
+        else secrets.absolute(value, base)
+        if isinstance(value, str)
+        else value
+        for name, value in client.items()
+    }
 
 
 def _told(error: ValidationError) -> str:

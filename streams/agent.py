@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import faust
 
 from streams import topics
+from streams.acls import agents_group
 from streams.tls import ssl_context
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ _COMMIT_S = 2.0
 
 def group(pipeline: str) -> str:
     """The consumer group of a pipeline's autoscalers."""
-    return f"penstock.autoscaler.{pipeline}"
+    return agents_group(pipeline)
 
 
 def build_app(
@@ -110,13 +111,14 @@ async def follow(events: AsyncIterator[Any], on_record: Callable[[bytes | None, 
 
 def _credentials(kafka: KafkaSettings) -> Any:
     """kafka-python's TLS and SASL settings as Faust has them; `None` = plain text."""
-    protocol = kafka.client.get("security_protocol", "PLAINTEXT")
-    context = ssl_context(kafka.client) if protocol in ("SSL", "SASL_SSL") else None
+    client = kafka.resolved_client()
+    protocol = client.get("security_protocol", "PLAINTEXT")
+    context = ssl_context(client) if protocol in ("SSL", "SASL_SSL") else None
     if protocol.startswith("SASL"):
         return faust.SASLCredentials(
-            username=kafka.client.get("sasl_plain_username"),
-            password=kafka.client.get("sasl_plain_password"),
-            mechanism=kafka.client.get("sasl_mechanism"),
+            username=client.get("sasl_plain_username"),
+            password=client.get("sasl_plain_password"),
+            mechanism=client.get("sasl_mechanism"),
             ssl_context=context,
         )
     return faust.SSLCredentials(context) if context else None

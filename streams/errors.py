@@ -20,6 +20,7 @@ class ReasonCode(enum.StrEnum):
     EMPTY_VALUE = "empty-value"
     RECORD_TOO_LARGE = "record-too-large"
     BAD_HEADER = "bad-header"
+    TOO_MANY_HEADERS = "too-many-headers"
     UNSUPPORTED_CONTENT_TYPE = "unsupported-content-type"
     BAD_CONTENT_LENGTH = "bad-content-length"
     INVALID_UTF8 = "invalid-utf8"

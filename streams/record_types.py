@@ -46,9 +46,21 @@ class Limits:
     max_json_depth: int = 32
     #: Tensors of a request; models with more inputs than this have not been seen.
     max_inputs: int = 64
+    #: Headers of a record: we read seven, and tracing and routing of others add a few each.
+    max_headers: int = 64
+    #: Bytes of all headers' names and values: twice what web servers take in a request's head. A dead letter carries
+    #: them all.
+    max_header_bytes: int = 16 * 1024
 
     def __post_init__(self) -> None:
-        for name in ("max_record_bytes", "max_rows", "max_json_depth", "max_inputs"):
+        for name in (
+            "max_record_bytes",
+            "max_rows",
+            "max_json_depth",
+            "max_inputs",
+            "max_headers",
+            "max_header_bytes",
+        ):
             if getattr(self, name) < 1:
                 msg = f"limits.{name}={getattr(self, name)}: must be at least 1"
                 raise ValueError(msg)

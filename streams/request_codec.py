@@ -69,6 +69,8 @@ def decode_request(value: bytes | None, headers: Headers | None = None, *, limit
     if len(value) > limits.max_record_bytes:
         message = f"the value has {len(value)} bytes, more than max_record_bytes={limits.max_record_bytes}"
         raise MalformedRequest(ReasonCode.RECORD_TOO_LARGE, message)
+    if headers:
+        _check_headers(headers, limits)
     start, encoding = header_start(value, headers)
     text = value[:start]
     parse = _remembered if encoding is Encoding.BINARY and comes_again(text) else _parse
@@ -82,6 +84,21 @@ def decode_request(value: bytes | None, headers: Headers | None = None, *, limit
         return InferRequest(head.id, take_tensors(head, value, start), head.rows, encoding)
     except MalformedRequest as error:
         raise MalformedRequest(error.code, error.message, request_id=head.id) from None
+
+
+def _check_headers(headers: Headers, limits: Limits) -> None:
+    """See that the headers are few and short enough to be carried on.
+
+    Raises:
+        MalformedRequest: `too-many-headers`.
+    """
+    if len(headers) > limits.max_headers:
+        message = f"the record has {len(headers)} headers, more than max_headers={limits.max_headers}"
+        raise MalformedRequest(ReasonCode.TOO_MANY_HEADERS, message)
+    size = sum([len(name) + len(value or b"") for name, value in headers])
+    if size > limits.max_header_bytes:
+        message = f"the record's headers have {size} bytes, more than max_header_bytes={limits.max_header_bytes}"
+        raise MalformedRequest(ReasonCode.TOO_MANY_HEADERS, message)
 
 
 def encode_request(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from streams import telemetry, topics
 from streams.arrivals import ArrivalSampler
-from streams.errors import KafkaFailure, MalformedTelemetry
+from streams.errors import KafkaFailure, MalformedTelemetry, NotAuthorized
 from streams.kafka import Admin, close_producer, new_producer, translated
 from streams.kafka.tape import partition_of, read_since
 
@@ -64,7 +64,7 @@ class TelemetryLink:
         self._partition: int | None = None
 
     def prepare(self) -> int:
-        """Create what topics are missing.
+        """Create what topics are missing; who may not create or compare topics is content to find them.
 
         Returns:
             The telemetry partition of this pipeline.
@@ -75,7 +75,14 @@ class TelemetryLink:
         """
         if self._partition is None:
             admin = self._administration()
-            for difference in topics.ensure_topics(admin, self._pipeline, self._topic_settings):
+            try:
+                differences = topics.ensure_topics(admin, self._pipeline, self._topic_settings)
+            except NotAuthorized as error:
+                differences = ()
+                if any(admin.partitions(name) is None for name in (topics.requests(self._pipeline), topics.TELEMETRY)):
+                    raise
+                log.info("topics.not_compared", extra={"pipeline": self._pipeline, "reason": str(error)})
+            for difference in differences:
                 log.warning("topics.differ", extra={"pipeline": self._pipeline, "difference": difference})
             count = admin.partitions(topics.TELEMETRY) or topics.TELEMETRY_PARTITIONS
             self._partition = partition_of(self._pipeline.encode(), count)

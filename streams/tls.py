@@ -20,6 +20,11 @@ def ssl_context(client: Mapping[str, Any]) -> ssl.SSLContext:
         return given
     context = ssl.create_default_context(cafile=client.get("ssl_cafile"))
     context.check_hostname = client.get("ssl_check_hostname", True)
+    if client.get("ssl_crlfile"):
+        context.load_verify_locations(client["ssl_crlfile"])
+        context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF
+    if client.get("ssl_ciphers"):
+        context.set_ciphers(client["ssl_ciphers"])
     if client.get("ssl_certfile"):
         context.load_cert_chain(client["ssl_certfile"], client.get("ssl_keyfile"), client.get("ssl_password"))
     return context

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import click
 
 from autoscaler.actuators.launchers import SubprocessLauncher
-from penstock import autoscaler_process, logs, settings
+from penstock import autoscaler_preflight, autoscaler_process, logs, settings
 from penstock.cli._options import config_option, log_level_option
 from penstock.template_launcher import TemplateLauncher
+from streams.errors import KafkaFailure
 
-if TYPE_CHECKING:
-    from pathlib import Path
+log = logging.getLogger(__name__)
+
+#: Exit code where only a person can help, as `worker` has it.
+_MISCONFIGURED = 64
 
 
 @click.command("autoscaler")
@@ -25,16 +29,33 @@ if TYPE_CHECKING:
     show_default=True,
     help="processes: workers of this host; advisory: change nothing, say what would be done.",
 )
+@click.option(
+    "--worker-config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=None,
+    help="Settings for the workers it starts, so that they log in to Kafka as another user; --config by default.",
+)
 @click.option("--stop-workers-on-exit", is_flag=True, help="Drain the workers too when this process is told to stop.")
 @log_level_option
-def command(*, config: Path, actuator: str, stop_workers_on_exit: bool, log_level: str) -> int:
+def command(
+    *, config: Path, worker_config: Path | None, actuator: str, stop_workers_on_exit: bool, log_level: str
+) -> int:
     """Decide how many workers the pipeline needs, and see to it, until SIGTERM. Workers go on when this ends."""
     logs.configure(log_level)
     tree = settings.load(config)
     # `python -m` and not the script: the template forks what it can run as a module.
     worker_argv = (
         *(sys.executable, "-m", "penstock", "worker"),
-        *("--config", str(config.resolve()), "--slot", "{slot}", "--type", "{type}", "--log-level", log_level),
+        *(
+            "--config",
+            str((worker_config or config).resolve()),
+            "--slot",
+            "{slot}",
+            "--type",
+            "{type}",
+            "--log-level",
+            log_level,
+        ),
     )
     process = autoscaler_process.AutoscalerProcessSettings(
         pipeline=tree.pipeline.name,
@@ -51,6 +72,11 @@ def command(*, config: Path, actuator: str, stop_workers_on_exit: bool, log_leve
         stop_workers_on_exit=stop_workers_on_exit,
         endpoint=tree.autoscaler,
     )
+    try:
+        autoscaler_preflight.check(process)
+    except KafkaFailure as error:
+        log.error("autoscaler.failed", extra={"pipeline": tree.pipeline.name, "error": str(error)})  # noqa: TRY400 - the message says it all
+        return _MISCONFIGURED
     if actuator == "advisory":
         autoscaler_process.run(process)
         return 0

@@ -27,6 +27,7 @@ COMMANDS = {
     "bench": "What the data plane costs here, beside the alternatives.",
     "model": "Versions of a model: list, pin, roll back, compare, import.",
     "verify": "Faults on purpose, and a ledger of every request.",
+    "acls": "The permissions that each role needs in Kafka.",
     "health": "Whether a worker or an autoscaler on this host is alive.",
 }
 

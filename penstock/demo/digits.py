@@ -105,7 +105,7 @@ class Training:
         """
         if self._process is not None:
             self._await(self._process)
-        with np.load(self._target / "held_out.npz") as saved:
+        with np.load(self._target / "held_out.npz", allow_pickle=False) as saved:
             images, labels, expected = saved["images"], saved["labels"], saved["expected"]
         facts = json.loads((self._target / "facts.json").read_text(encoding="utf-8"))
         model = self._target / "models" / "digits"

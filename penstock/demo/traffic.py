@@ -40,7 +40,7 @@ class TrafficPlan:
     def load(cls, directory: Path) -> TrafficPlan:
         """Read what `save` wrote."""
         words = json.loads((directory / "plan.json").read_text(encoding="utf-8"))
-        with np.load(directory / "plan.npz") as arrays:
+        with np.load(directory / "plan.npz", allow_pickle=False) as arrays:
             return cls(**words, times_s=arrays["times_s"], images=arrays["images"])
 
 
@@ -70,7 +70,7 @@ class TrafficLog:
     @classmethod
     def load(cls, directory: Path) -> TrafficLog:
         """Read what `save` wrote."""
-        with np.load(directory / "traffic.npz") as arrays:
+        with np.load(directory / "traffic.npz", allow_pickle=False) as arrays:
             return cls(
                 float(arrays["started_at_s"]), arrays["sent_at_s"], arrays["acknowledged"], arrays["received_at_s"]
             )

@@ -18,11 +18,13 @@ from penstock.local.paths import make_private
 from penstock.local.ports import HOST
 from penstock.local.probe import describe_cluster
 from penstock.local.process import ProcessRef, find, spawn
+from penstock.local.security import ADMIN
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from penstock.local.java import Java
+    from penstock.local.probe import Cluster
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +63,10 @@ class KafkaNode:
         """
         make_private(self.spec.directory)
         make_private(self.spec.logs)
-        write_atomically(self.spec.properties_path, server_properties(self.spec))
+        if self.spec.security:
+            self.spec.security.prepare()
+        # For its owner alone: a secured broker's properties hold passwords.
+        write_atomically(self.spec.properties_path, server_properties(self.spec), mode=0o600)
         write_atomically(self.spec.directory / "log4j2.properties", logging_properties(self.spec))
         if (self.spec.data / "meta.properties").exists():
             return
@@ -92,7 +97,7 @@ class KafkaNode:
 
     def ready(self) -> bool:
         """Whether this very node serves: the right cluster answers at its port and counts it among its brokers."""
-        cluster = describe_cluster(HOST, self.spec.port)
+        cluster = cluster_of(self.spec)
         return cluster is not None and cluster.cluster_id == self.cluster_id and self.spec.node_id in cluster.brokers
 
     def wait_ready(self, process: ProcessRef, timeout_s: float = START_TIMEOUT_S) -> None:
@@ -124,6 +129,17 @@ class KafkaNode:
 
     def _cure(self) -> str:
         return f"see {self.spec.logs}; deleting {self.spec.directory} starts it afresh, without its topics"
+
+
+def cluster_of(spec: BrokerSpec) -> Cluster | None:
+    """What the broker at a node's port says of its cluster, or None when none answers there (yet)."""
+    if spec.security is None:
+        return describe_cluster(HOST, spec.port)
+    try:
+        context = spec.security.context(ADMIN)
+    except OSError:
+        return None  # without certificates there is nothing of ours behind the port
+    return describe_cluster(HOST, spec.security.mutual_port, context=context)
 
 
 def cluster_id_in(data: Path) -> str | None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from penstock.local import security
 from penstock.local.ports import HOST
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from penstock.local.security import SecuritySpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +36,14 @@ class BrokerSpec:
         port: loopback port for clients.
         node_id: which of `voters` it is.
         voters: all nodes of the cluster; three make it survive the loss of one.
+        security: encrypted listeners, users and an authorizer; None = plain text, and everybody may do everything.
     """
 
     directory: Path
     port: int
     node_id: int
     voters: tuple[Voter, ...]
+    security: SecuritySpec | None = None
 
     def __post_init__(self) -> None:
         """Check that the node is one of the voters."""
@@ -67,19 +72,28 @@ class BrokerSpec:
 
 
 def server_properties(spec: BrokerSpec) -> str:
-    """The text of `server.properties`."""
+    """The text of `server.properties`; with `security` it holds passwords.
+
+    Raises:
+        OSError: the files that `security` names are not there.
+    """
     copies = min(3, len(spec.voters))
     in_sync = max(1, copies - 1)
+    listeners: dict[str, object] = {
+        "listeners": f"PLAINTEXT://{HOST}:{spec.port},CONTROLLER://{HOST}:{spec.controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{HOST}:{spec.port}",
+        "inter.broker.listener.name": "PLAINTEXT",
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+    }
+    if spec.security:
+        listeners = security.properties(spec.security, port=spec.port, controller_port=spec.controller_port)
     return _render(
         {
             "process.roles": "broker,controller",
             "node.id": spec.node_id,
             "controller.quorum.voters": ",".join(f"{v.node_id}@{HOST}:{v.controller_port}" for v in spec.voters),
-            "listeners": f"PLAINTEXT://{HOST}:{spec.port},CONTROLLER://{HOST}:{spec.controller_port}",
-            "advertised.listeners": f"PLAINTEXT://{HOST}:{spec.port}",
+            **listeners,
             "controller.listener.names": "CONTROLLER",
-            "inter.broker.listener.name": "PLAINTEXT",
-            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
             "log.dirs": spec.data,
             # Half of a broker's memory by default is the log cleaner's buffer (128 MB).
             "log.cleaner.dedupe.buffer.size": 4_194_304,

@@ -72,6 +72,11 @@ class Layout:
         return self.root / "kafka"
 
     @property
+    def security(self) -> Path:
+        """A secured broker's certificates, keys and passwords, for their owner alone."""
+        return self.root / "security"
+
+    @property
     def redis(self) -> Path:
         """The Redis-protocol server's folder."""
         return self.root / "redis"

@@ -7,9 +7,14 @@ https://kafka.apache.org/protocol#The_Messages_DescribeCluster
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ssl
 
 _DESCRIBE_CLUSTER = 60
 _CORRELATION = 7
@@ -30,12 +35,24 @@ class Cluster:
     brokers: frozenset[int]
 
 
-def describe_cluster(host: str, port: int, *, timeout_s: float = 2.0) -> Cluster | None:
-    """The cluster behind a port, or None when no broker answers there (yet)."""
+def describe_cluster(
+    host: str, port: int, *, timeout_s: float = 2.0, context: ssl.SSLContext | None = None
+) -> Cluster | None:
+    """The cluster behind a port, or None when no broker answers there (yet).
+
+    Args:
+        host: name or address.
+        port: of a listener that asks for no password.
+        timeout_s: seconds for each wait.
+        context: for a listener that speaks TLS, with the certificate to show it.
+    """
     # Header version 2: API, version, correlation, no client id, no tags. Body: no authorised operations, no tags.
     request = struct.pack(">hhihbbb", _DESCRIBE_CLUSTER, 0, _CORRELATION, -1, 0, 0, 0)
     try:
-        with socket.create_connection((host, port), timeout_s) as connection:
+        with contextlib.ExitStack() as opened:
+            connection = opened.enter_context(socket.create_connection((host, port), timeout_s))
+            if context:
+                connection = opened.enter_context(context.wrap_socket(connection, server_hostname=host))
             connection.sendall(struct.pack(">i", len(request)) + request)
             with connection.makefile("rb") as stream:
                 (length,) = struct.unpack(">i", stream.read(4))

@@ -17,9 +17,8 @@ from penstock.local.jars import JarCache, fetch_with_jgo
 from penstock.local.java import Java, java_executable
 from penstock.local.lock import exclusive
 from penstock.local.paths import Layout, cache_directory, make_private
-from penstock.local.probe import describe_cluster
 from penstock.local.redis_node import RedisNode
-from penstock.local.starter import Starter
+from penstock.local.starter import Starter, broker_spec, security_of
 
 if TYPE_CHECKING:
     import subprocess
@@ -82,6 +81,8 @@ class LocalServices:
         redacted_redis_url: the same without its password, for people and logs.
         redis_url_file: the file that holds `redis_url`, for its owner alone.
         java: the Java runtime with Kafka's jars, for Kafka's own console tools.
+        security: the locks, where Kafka has any; then `bootstrap` is the listener for passwords.
+        mutual_bootstrap: the listener for certificates, `host:port`; None without locks.
     """
 
     def __init__(
@@ -93,6 +94,8 @@ class LocalServices:
         self.redacted_redis_url = redis.redacted_url
         self.redis_url_file = layout.redis_url
         self.java = java
+        self.security = security_of(layout, note)
+        self.mutual_bootstrap = f"{ports.HOST}:{note.mutual_port}" if note.mutual_port else None
         self._guard = watcher
 
     @classmethod
@@ -104,6 +107,7 @@ class LocalServices:
         kafka_port: int | None = None,
         redis_port: int | None = None,
         ephemeral: bool = False,
+        secure: bool = False,
     ) -> Self:
         """Start both services, or adopt those that run in this directory already.
 
@@ -113,6 +117,7 @@ class LocalServices:
             kafka_port: loopback port for Kafka's clients; a free one by default.
             redis_port: loopback port for Redis; a free one by default.
             ephemeral: end them and delete their data with this process, even when it is killed.
+            secure: Kafka with TLS, users and an authorizer that denies what nobody allowed; see `security`.
 
         Raises:
             LocalServicesError: with cause and cure; nothing that was started by this call is left running.
@@ -129,7 +134,7 @@ class LocalServices:
                     if ephemeral:
                         _refuse_to_delete(layout)
                         watcher = guard.start(layout.directory)
-                    note, redis = Starter(layout, java, kafka_port, redis_port).run()
+                    note, redis = Starter(layout, java, kafka_port, redis_port, secure).run()
         except BaseException:
             if watcher:  # not under the lock, which the guard needs
                 watcher.communicate()
@@ -213,7 +218,8 @@ def status(directory: Path) -> LocalStatus:
     layout = Layout.of(directory)
     note = state.load(layout.state)
     kafka, redis = _running(layout, note)
-    cluster = describe_cluster(ports.HOST, note.kafka_port) if note and kafka else None
+    # Whoever only looks has no use for Java.
+    cluster = kafka_node.cluster_of(broker_spec(layout, note)) if note and kafka else None
     kafka_serves = cluster is not None and note is not None and cluster.cluster_id == note.cluster_id
     password = redis_node.password_in(layout.redis_url)
     redis_serves = bool(note and redis and password and RedisNode(layout.redis, note.redis_port, password, "").ready())

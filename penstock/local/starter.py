@@ -7,11 +7,12 @@ import logging
 from typing import TYPE_CHECKING, Protocol
 
 from penstock.errors import AlreadyRunning, ServiceFailed
-from penstock.local import kafka_node, ports, redis_node, state
+from penstock.local import kafka_node, ports, redis_node, security, state
 from penstock.local.files import write_atomically
 from penstock.local.kafka_node import KafkaNode
 from penstock.local.kafka_properties import BrokerSpec, Voter
 from penstock.local.redis_node import RedisNode
+from penstock.local.security import SecuritySpec
 
 if TYPE_CHECKING:
     from penstock.local.java import Java
@@ -41,8 +42,18 @@ class Node(Protocol):
 
 def kafka_of(layout: Layout, note: State, java: Java) -> KafkaNode:
     """The broker that a note describes."""
+    return KafkaNode(broker_spec(layout, note), java, note.cluster_id)
+
+
+def broker_spec(layout: Layout, note: State) -> BrokerSpec:
+    """The ports and folders of the broker that a note describes."""
     voters = (Voter(_NODE_ID, note.controller_port),)
-    return KafkaNode(BrokerSpec(layout.kafka, note.kafka_port, _NODE_ID, voters), java, note.cluster_id)
+    return BrokerSpec(layout.kafka, note.kafka_port, _NODE_ID, voters, security_of(layout, note))
+
+
+def security_of(layout: Layout, note: State) -> SecuritySpec | None:
+    """The locks of the broker that a note describes, if it has any."""
+    return SecuritySpec(layout.security, note.mutual_port) if note.mutual_port else None
 
 
 def redis_of(layout: Layout, note: State, password: str) -> RedisNode:
@@ -64,12 +75,14 @@ class Starter:
         java: the runtime with Kafka's jars.
         kafka_port: the port asked for, or None for any.
         redis_port: the port asked for, or None for any.
+        secure: whether the broker is to have locks.
     """
 
     layout: Layout
     java: Java
     kafka_port: int | None
     redis_port: int | None
+    secure: bool = False
 
     def run(self) -> tuple[State, RedisNode]:
         """Bring both services up.
@@ -85,6 +98,7 @@ class Starter:
             redis=_adopt(redis_of(self.layout, note, password), note.redis, redis_node.STOP_TIMEOUT_S),
         )
         self._refuse_other_ports(adopted)
+        self._refuse_other_locks(adopted)
         for attempt in range(1, _PORT_ATTEMPTS + 1):
             planned = self._with_ports(adopted)
             try:
@@ -112,9 +126,18 @@ class Starter:
                     "run `penstock down` there first, or leave the option out",
                 )
 
+    def _refuse_other_locks(self, adopted: State) -> None:
+        if adopted.kafka and bool(adopted.mutual_port) != self.secure:
+            has, option = ("secured", "add") if adopted.mutual_port else ("not secured", "leave out")
+            raise AlreadyRunning(
+                f"Kafka runs in {self.layout.directory} already, and it is {has}",
+                f"{option} --secure, or run `penstock down` there first",
+            )
+
     def _with_ports(self, adopted: State) -> State:
         """The ports of what runs stay; what is missing gets those asked for, those of last time, or free ones."""
         kafka, controller, redis = adopted.kafka_port, adopted.controller_port, adopted.redis_port
+        mutual = adopted.mutual_port
         spoken_for = {port for port in (self.kafka_port, self.redis_port) if port}
         if not adopted.redis:
             avoid = frozenset({kafka, controller} if adopted.kafka else spoken_for - {self.redis_port})
@@ -122,7 +145,11 @@ class Starter:
         if not adopted.kafka:
             kafka = ports.pick(self.kafka_port, "--kafka-port", last=kafka, avoid=frozenset({redis}))
             controller = ports.pick(None, "", last=controller, avoid=frozenset({redis, kafka}))
-        return dataclasses.replace(adopted, kafka_port=kafka, controller_port=controller, redis_port=redis)
+            taken = frozenset({redis, kafka, controller})
+            mutual = ports.pick(None, "", last=mutual, avoid=taken) if self.secure else 0
+        return dataclasses.replace(
+            adopted, kafka_port=kafka, controller_port=controller, redis_port=redis, mutual_port=mutual
+        )
 
     def _start_missing(self, planned: State, password: str) -> State:
         """Start both, then wait for both; the note is written before the waiting, so that a kill leaves a trace."""
@@ -145,6 +172,9 @@ class Starter:
                 redis.wait_ready(now.redis)
             if now.kafka:
                 kafka.wait_ready(now.kafka)
+            locks = security_of(self.layout, planned)
+            if locks and not planned.kafka:
+                security.create_users(locks, planned.kafka_port)
         except BaseException:
             for process in started:
                 process.stop(timeout_s=redis_node.STOP_TIMEOUT_S)
@@ -156,6 +186,7 @@ class Starter:
         ours = (
             () if adopted.redis or self.redis_port else (planned.redis_port,),
             () if adopted.kafka else (planned.controller_port,),
+            () if adopted.kafka or not planned.mutual_port else (planned.mutual_port,),
             () if adopted.kafka or self.kafka_port else (planned.kafka_port,),
         )
         return any(not ports.is_free(port) for group in ours for port in group)

@@ -24,6 +24,7 @@ class State:
         kafka_port: clients' port.
         controller_port: port of the controllers' quorum.
         redis_port: port of the Redis-protocol server.
+        mutual_port: port of a secured broker's listener for certificates; 0 = the broker is not secured.
         kafka: the broker's process; None when stopped.
         redis: the server's process; None when stopped.
     """
@@ -34,6 +35,7 @@ class State:
     redis_port: int
     kafka: ProcessRef | None = None
     redis: ProcessRef | None = None
+    mutual_port: int = 0
 
 
 def load(path: Path) -> State | None:

@@ -121,12 +121,34 @@ class Admin:
             raise translate(kafka_errors.for_code(code)(topic), f"describe the topic {topic}")
         return None
 
+    def writable(self, topic: str) -> bool:
+        """Whether a topic exists and this user may write to it."""
+        described = self._ask(f"describe the topic {topic}", lambda: self._client.describe_topics([topic]))
+        return any(
+            entry["name"] == topic and entry["error_code"] == 0 and "WRITE" in entry["authorized_operations"]
+            for entry in described
+        )
+
     def config(self, topic: str) -> dict[str, str]:
         """The settings of a topic that are not the broker's defaults, by Kafka's names."""
         asked = [ConfigResource(ConfigResourceType.TOPIC, topic)]
         described = self._ask(f"read the settings of {topic}", lambda: self._client.describe_configs(asked))
         entries = described.get("topic", {}).get(topic, {})
+        if not entries:
+            # A topic without settings of its own, or one whose settings we may not read: the library drops the refusal.
+            self._refuse_unpermitted(topic, "DESCRIBE_CONFIGS")
         return {name: str(entry["value"]) for name, entry in entries.items()}
+
+    def _refuse_unpermitted(self, topic: str, operation: str) -> None:
+        """Make sure that this user may do something with a topic that exists.
+
+        Raises:
+            NotAuthorized: it may not.
+        """
+        action = f"read the settings of {topic}"
+        for entry in self._ask(action, lambda: self._client.describe_topics([topic])):
+            if entry["error_code"] == 0 and operation not in entry["authorized_operations"]:
+                raise translate(kafka_errors.TopicAuthorizationFailedError(topic), action)
 
     def end_offsets(self, topic: str) -> dict[int, int]:
         """The next offset to be written, by partition. One request a broker, whatever is in the topic."""

@@ -15,6 +15,9 @@ the answer without any limit: a worker would hang for good after the loss of one
 
 A consumer that knows its coordinator must not ask its I/O thread whether it does. kafka-python does so at each poll:
 two changes of thread, several milliseconds while another thread computes, for an answer that lies in a field.
+
+What a broker says before it closes a connection must be heard. kafka-python throws away what it received together with
+the end of the connection, which over TLS is the rule: a refused password looked like a broker that is away.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from typing import Any
 import kafka.errors as kafka_errors
 from kafka.coordinator.base import BaseCoordinator
 from kafka.net.inet import KafkaNetSocket
+from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 from kafka.producer.transaction_manager import TransactionalRequestResult
 from kafka.record.default_records import DefaultRecordBatch
 from kafka.record.util import decode_varint
@@ -36,6 +40,9 @@ _wait = TransactionalRequestResult.wait
 _connect = KafkaNetSocket.sock_connect
 _read = DefaultRecordBatch._read_msg  # noqa: SLF001 - the one place where a record is unpacked
 _ensure_coordinator = BaseCoordinator.ensure_coordinator_ready
+_close_transport = KafkaTCPTransport.close
+_handshake = KafkaSSLTransport.handshake
+_RECEIVERS = {transport: transport._sock_recv for transport in (KafkaTCPTransport, KafkaSSLTransport)}  # noqa: SLF001
 _ASCII = bytes(range(128)) + b"?" * 128
 
 
@@ -45,6 +52,10 @@ def install() -> None:
     KafkaNetSocket.sock_connect = _connect_guarded
     TransactionalRequestResult.wait = _wait_guarded
     BaseCoordinator.ensure_coordinator_ready = _ensure_coordinator_guarded
+    KafkaSSLTransport.handshake = _handshake_guarded
+    KafkaTCPTransport.close = _close_guarded
+    for transport, receive in _RECEIVERS.items():
+        transport._sock_recv = _receive_guarded(receive)  # noqa: SLF001 - see above
 
 
 def retry_transactional_requests(producer: Any) -> None:
@@ -78,6 +89,37 @@ async def _connect_guarded(network: Any, loop: Any, sock: Any, *args: Any, **kwa
 
 def _ensure_coordinator_guarded(coordinator: Any, timeout_ms: float | None = None) -> Any:
     return True if not coordinator.coordinator_unknown() else _ensure_coordinator(coordinator, timeout_ms)
+
+
+async def _handshake_guarded(transport: Any) -> None:
+    try:
+        await _handshake(transport)
+    except BaseException:
+        sock = transport._sock  # noqa: SLF001 - nobody else holds it yet
+        try:
+            transport._close()  # noqa: SLF001
+        finally:
+            if sock is not None:
+                sock.close()
+        raise
+
+
+def _close_guarded(transport: Any) -> None:
+    """Close now: what could not be sent by then is left to an event loop that may have ended."""
+    if transport._write_buffer and not transport._closed and transport._sock is not None:  # noqa: SLF001
+        transport._sock_send()  # noqa: SLF001
+        transport._write_buffer.clear()  # noqa: SLF001
+    _close_transport(transport)
+
+
+def _receive_guarded(receive: Any) -> Any:
+    """Received bytes first, their connection's end at the next call, which meets it again."""
+
+    def guarded(transport: Any) -> Any:
+        data, error = receive(transport)
+        return (data, None) if data else (data, error)
+
+    return guarded
 
 
 def _read_guarded(batch: Any, *args: Any) -> Any:

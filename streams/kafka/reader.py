@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
+import kafka.errors as kafka_errors
 from kafka import KafkaConsumer, TopicPartition
+from kafka.protocol.metadata import MetadataRequest
 from kafka.structs import OffsetAndMetadata
 
 from streams.errors import BrokerUnavailable, TopicMissing
@@ -95,9 +97,28 @@ def commit_offsets(consumer: KafkaConsumer, offsets: Mapping[TopicPartition, int
 def _places(consumer: KafkaConsumer, topic: str) -> list[TopicPartition]:
     numbers = consumer.partitions_for_topic(topic)
     if not numbers:
+        _refuse_unauthorized(consumer, topic)
         msg = f"cannot read {topic}: it does not exist; create the pipeline's topics first, or check the name"
         raise TopicMissing(msg)
     return [TopicPartition(topic, number) for number in sorted(numbers)]
+
+
+def _refuse_unauthorized(consumer: KafkaConsumer, topic: str) -> None:
+    """Tell a topic that may not be seen from one that is not there: the library's list has neither.
+
+    Raises:
+        kafka.errors.TopicAuthorizationFailedError: it may not be seen.
+    """
+    request = MetadataRequest(
+        topics=[MetadataRequest.MetadataRequestTopic(name=topic)],
+        allow_auto_topic_creation=False,
+        include_cluster_authorized_operations=False,
+        include_topic_authorized_operations=False,
+    )
+    manager = consumer._manager  # noqa: SLF001 - the library has no public call for it
+    for entry in manager.run(manager.send, request).topics:
+        if entry.error_code == kafka_errors.TopicAuthorizationFailedError.errno:
+            raise kafka_errors.TopicAuthorizationFailedError(topic)
 
 
 def _resolve(consumer: KafkaConsumer, places: list[TopicPartition], settings: KafkaSettings) -> None:

@@ -6,6 +6,10 @@ from collections.abc import Mapping  # noqa: TC003 - settings are composed at ru
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from streams import secrets
+
+_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+
 
 @dataclass(frozen=True, slots=True)
 class KafkaSettings:
@@ -20,7 +24,8 @@ class KafkaSettings:
     #: `host:port` of one or more brokers, as a tuple or separated by commas. Loopback: the embedded broker's default.
     bootstrap_servers: tuple[str, ...] | str = "127.0.0.1:9092"
     #: Raw kafka-python settings passed through to each client that knows them, e.g. `security_protocol`,
-    #: `sasl_mechanism`, `ssl_cafile`. They win over ours. Never shown: there may be a password among them.
+    #: `sasl_mechanism`, `ssl_cafile`. They win over ours. A value `file:/run/secrets/x` is read from that file at each
+    #: connection. Never shown: there may be a password among them.
     client: Mapping[str, Any] = field(default_factory=dict, repr=False)
     #: Age in milliseconds after which clients ask for new partitions and leaders; the library's 5 minutes would leave
     #: new partitions unread for as long.
@@ -60,6 +65,30 @@ class KafkaSettings:
                 msg = f"kafka.{name}={value}: must be at least {least}"
                 raise ValueError(msg)
 
+        self._check_client()
+
+    def _check_client(self) -> None:
+        """What would switch security off in silence: kafka-python ignores credentials that its protocol has no use for.
+
+        Raises:
+            ValueError: the protocol and the other settings do not fit; no value of a secret is named.
+        """
+        protocol = self.client.get("security_protocol", "PLAINTEXT")
+        if protocol not in _PROTOCOLS:
+            msg = f"kafka.client.security_protocol={protocol!r}: must be one of {', '.join(_PROTOCOLS)}"
+            raise ValueError(msg)
+        for part, start in (("SASL", "sasl_"), ("SSL", "ssl_")):
+            given = sorted(name for name in self.client if name.startswith(start))
+            if given and part not in protocol:
+                msg = (
+                    f"kafka.client.{given[0]} has no effect with security_protocol={protocol!r}; choose a protocol "
+                    f"with {part}, or leave it out"
+                )
+                raise ValueError(msg)
+        if "SASL" in protocol and not self.client.get("sasl_mechanism"):
+            msg = f"kafka.client.sasl_mechanism is missing, which {protocol} needs; e.g. SCRAM-SHA-512"
+            raise ValueError(msg)
+
     @property
     def servers(self) -> list[str]:
         """The brokers to start from, one `host:port` each."""
@@ -67,13 +96,25 @@ class KafkaSettings:
         parts = given.split(",") if isinstance(given, str) else given
         return [part.strip() for part in parts if part.strip()]
 
+    def resolved_client(self) -> dict[str, Any]:
+        """`client` with what stands in files: secrets. Not to be kept or shown.
+
+        Raises:
+            AuthenticationFailed: a file cannot be read.
+        """
+        return secrets.resolved(self.client, "kafka.client")
+
     def common(self) -> dict[str, Any]:
-        """The settings that every kafka-python client gets, the user's own last."""
+        """The settings that every kafka-python client gets, the user's own last, secrets included.
+
+        Raises:
+            AuthenticationFailed: a file with a secret cannot be read.
+        """
         return {
             "bootstrap_servers": self.servers,
             "metadata_max_age_ms": self.metadata_max_age_ms,
             "bootstrap_timeout_ms": self.bootstrap_timeout_ms,
             "request_timeout_ms": self.request_timeout_ms,
             "reconnect_backoff_max_ms": self.reconnect_backoff_max_ms,
-            **self.client,
+            **self.resolved_client(),
         }

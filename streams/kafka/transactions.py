@@ -14,12 +14,12 @@ from kafka import TopicPartition
 from kafka import errors as kafka_errors
 from kafka.structs import OffsetAndMetadata
 
-from streams.errors import GenerationChanged, OutcomeUnknown, RecordTooLarge
+from streams.errors import GenerationChanged, KafkaFailure, OutcomeUnknown, RecordTooLarge
 from streams.kafka import guards
 from streams.kafka.direct_transactions import NEEDED_LEVEL, DirectTransactions
 from streams.kafka.link import Link
 from streams.kafka.producer import new_producer
-from streams.kafka.translate import translated
+from streams.kafka.translate import translate, translated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,6 +101,7 @@ class TransactionalProducer:
             streams.errors.GenerationChanged: nothing was written; try again under fresh metadata.
             streams.errors.OutcomeUnknown: call `recover`, then ask the group how far it got.
             streams.errors.RecordTooLarge: nothing was written; `.index` says which record.
+            streams.errors.NotAuthorized: nothing was written; the user may not write to one of the topics.
 
         """
         producer = self._producer
@@ -126,6 +127,10 @@ class TransactionalProducer:
                         f"{self._max_request_bytes} bytes; raise the limit or answer with less",
                         index=index,
                     ) from error
+                if sent[-1].failed():
+                    # What the broker refuses here is not raised but put into the future, and no try will mend it.
+                    self._abort()
+                    raise _refusal(sent[-1].exception, record.topic)
             # Each record must be written before the offsets go out. The library may drop a batch whose epoch was taken
             # (the broker aborted the transaction after its time-out, as when it was away), complete what is left of the
             # transaction under a new epoch, and report no error: offsets would be committed without their results.
@@ -182,6 +187,12 @@ class TransactionalProducer:
         """Close; every `send` that returned is committed."""
         with translated("close the transactional producer", self._settings):
             self._producer.close(timeout=2)
+
+
+def _refusal(error: BaseException, topic: str) -> KafkaFailure:
+    """What to raise for a record that was refused before it was sent, after the transaction was aborted."""
+    failure = translate(error, f"write to {topic}")
+    return OutcomeUnknown(str(failure)) if failure.retriable else failure
 
 
 class Transactions(Protocol):

@@ -18,6 +18,7 @@ from streams.errors import (
     RecordTooLarge,
     TopicMissing,
 )
+from streams.tls import ssl_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -51,6 +52,10 @@ _MISSING = (
     kafka_errors.InvalidTopicError,
 )
 
+_PERMIT = "ask whoever runs the cluster for an ACL that permits this user to do it (`penstock acls` lists them)"
+#: kafka-python's producers put a refusal into the text of an error of no kind.
+_WRAPPED_REFUSAL = "AuthorizationFailedError"
+
 #: What each kind means and what to do, in the order in which kinds are tried. Kinds overlap in kafka-python's tree
 #: (an unknown topic is "retriable" there, because its metadata may be stale), so the order matters.
 _KINDS: tuple[tuple[tuple[type[Exception], ...], type[KafkaFailure], str], ...] = (
@@ -58,7 +63,7 @@ _KINDS: tuple[tuple[tuple[type[Exception], ...], type[KafkaFailure], str], ...] 
     (
         (kafka_errors.AuthorizationError,),
         NotAuthorized,
-        "ask whoever runs the cluster for an ACL that permits this user to do it",
+        _PERMIT,
     ),
     (_FENCED, Fenced, "another process runs under the same slot name; this one must stop"),
     (_STALE, GenerationChanged, "drop these records: their new owner polls them again"),
@@ -84,6 +89,8 @@ def translate(error: BaseException, action: str) -> KafkaFailure:
     for kinds, ours, cure in _KINDS:
         if isinstance(error, kinds):
             return ours(f"cannot {action}: {error}; {cure}")
+    if _WRAPPED_REFUSAL in str(error):
+        return NotAuthorized(f"cannot {action}: {error}; {_PERMIT}")
     return KafkaFailure(f"cannot {action}: {error!r}; see the cause, and the broker's log")
 
 
@@ -167,7 +174,7 @@ def connect(
         KafkaFailure: a setting is not one that kafka-python knows or accepts.
     """
     known: Mapping[str, Any] = build.DEFAULT_CONFIG  # type: ignore[attr-defined]
-    merged = {**settings.common(), **configs, **settings.client, **fixed}
+    merged = {**settings.common(), **configs, **settings.resolved_client(), **fixed}
     # A raw setting meant for another kind of client is not an error here: one [kafka.client] table serves them all.
     # One that no client knows is: it is a typing mistake that would else switch security off in silence.
     unknown = sorted(set(merged) - _known_to_any())
@@ -175,6 +182,7 @@ def connect(
         names = ", ".join(unknown)
         msg = f"cannot {action}: kafka.client has {names}, which kafka-python does not know; check the spelling"
         raise KafkaFailure(msg)
+    _check_certificates(merged, action)
     watch = _ConnectionWatch()
     where = ", ".join(settings.servers)
     try:
@@ -194,6 +202,29 @@ def connect(
         raise translate(error, f"{action} at {where}") from error
     watch.done()
     return client
+
+
+def _check_certificates(client: Mapping[str, Any], action: str) -> None:
+    """See that the files for TLS can be read: kafka-python would find out at each connection, and try for ever.
+
+    Raises:
+        AuthenticationFailed: one cannot.
+    """
+    if "SSL" not in client.get("security_protocol", ""):
+        return
+    try:
+        ssl_context(client)
+    except OSError as error:
+        files = ", ".join(
+            f"{name}={client[name]}"
+            for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_crlfile")
+            if client.get(name)
+        )
+        msg = (
+            f"cannot {action}: the certificates in kafka.client cannot be used ({files}): {error}; name PEM files that "
+            "this process may read, the key with its certificate"
+        )
+        raise AuthenticationFailed(msg) from error
 
 
 def _describe(error: BaseException) -> str:

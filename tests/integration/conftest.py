@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +17,22 @@ import psutil
 import pytest
 
 from autoscaler.actuators.launchers import SubprocessLauncher
+from penstock.local.security import ADMIN, client_settings
+from penstock.local.services import LocalServices
 from penstock.template_launcher import TemplateLauncher
 from streams import topics
-from streams.kafka import Admin, new_producer, new_reader
+from streams.acls import Role, of_role
+from streams.kafka import Admin, KafkaSettings, new_producer, new_reader
+from streams.kafka.grants import GrantsAdmin, wait_for_user
+from streams.kafka.permissions import survey
 from streams.records import Encoding, decode_result, encode_request
 from streams.topics import TopicSettings, ensure_topics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
-    from streams.kafka import KafkaSettings
+    from streams.acls import Grant
 
 #: y = 2 x: every answer can be checked by eye.
 _DOUBLING_MODEL = """
@@ -115,8 +121,12 @@ class Pipeline:
 
     def stop(self, slot: str) -> int | None:
         """SIGTERM a worker; its exit code."""
+        os.kill(self.pids[slot], signal.SIGTERM)
+        return self.exit_code(slot)
+
+    def exit_code(self, slot: str) -> int | None:
+        """The exit code of a worker that ends by itself."""
         pid = self.pids.pop(slot)
-        os.kill(pid, signal.SIGTERM)
         code: list[int | None] = [None]
 
         def ended() -> bool:
@@ -182,6 +192,87 @@ def served(
     )
     producer = new_producer(kafka_settings, "test")
     under_test = Pipeline(pipeline, kafka_settings, tmp_path, template, producer)
+    yield under_test
+    producer.close()
+    for pid in under_test.pids.values():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+@dataclass
+class Secured:
+    """A broker with locks, and its administrator at work."""
+
+    services: LocalServices
+    admin: KafkaSettings
+    grants: GrantsAdmin
+
+    def settings(self, user: str, way: str = "scram", **more: Any) -> KafkaSettings:
+        """How a user connects: by `scram`, `plain` or `mutual`."""
+        return KafkaSettings(self.bootstrap(way), client=self.client(user, way), **more)
+
+    def bootstrap(self, way: str) -> str:
+        """Where the listener is."""
+        return (self.services.mutual_bootstrap or "") if way == "mutual" else self.services.bootstrap
+
+    def client(self, user: str, way: str) -> dict[str, Any]:
+        """A user's `kafka.client`."""
+        assert self.services.security is not None
+        return client_settings(self.services.security, user, way)  # type: ignore[arg-type]
+
+    def new_user(self) -> str:
+        """A user that nobody else has, with a password and without permissions."""
+        assert self.services.security is not None
+        user = f"user-{uuid.uuid4().hex[:8]}"
+        password = uuid.uuid4().hex
+        self.services.security.password_file(user).write_text(password)
+        self.grants.set_passwords({user: password})
+        wait_for_user(self.settings(user))
+        return user
+
+    def permit(self, user: str, grants: Collection[Grant], look: Admin | None = None) -> None:
+        """Give permissions, and wait until the broker goes by them; `look` is a connection as that user, if any."""
+        self.grants.grant(grants, f"User:{user}")
+        self._until(user, grants, look, lacking=0)
+
+    def forbid(self, user: str, grants: Collection[Grant], look: Admin | None = None) -> None:
+        """Take permissions away, and wait until the broker goes by it."""
+        assert self.grants.revoke(grants, f"User:{user}") == len(grants)
+        self._until(user, grants, look, lacking=len(grants))
+
+    def _until(self, user: str, grants: Collection[Grant], look: Admin | None, *, lacking: int) -> None:
+        with contextlib.nullcontext(look) if look else Admin(self.settings(user), "test-look") as admin:
+            wait_until(lambda: len(survey(admin, grants).lacking) == lacking, 30, "permissions known")
+
+    def toml(self, user: str, way: str) -> str:
+        """The tables `kafka` and `kafka.client` of a settings file."""
+        lines = [f'{name} = "{value}"' for name, value in self.client(user, way).items()]
+        return "\n".join((f'[kafka]\nbootstrap_servers = "{self.bootstrap(way)}"\n[kafka.client]', *lines, ""))
+
+
+@pytest.fixture(scope="session")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    """A second broker, with locks; started for the first test that asks for it."""
+    with LocalServices.start(tmp_path_factory.mktemp("secured"), ephemeral=True, secure=True) as services:
+        assert services.security is not None
+        admin = KafkaSettings(services.bootstrap, client=client_settings(services.security, ADMIN, "scram"))
+        with GrantsAdmin(admin, "test-grants") as grants:
+            yield Secured(services, admin, grants)
+
+
+@pytest.fixture
+def secured_pipeline(
+    pipeline: str, secured: Secured, tmp_path: Path, doubling_model: Path, template: TemplateLauncher
+) -> Iterator[Pipeline]:
+    """A pipeline on the secured broker; its topics are there, its settings file is the test's to write (`secure`)."""
+    with Admin(secured.admin, "test") as admin:
+        ensure_topics(admin, pipeline, TopicSettings(partitions=2))
+    client = secured.new_user()
+    secured.permit(client, of_role(Role.CLIENT, pipeline))
+    (tmp_path / "penstock.toml").write_text(f'[pipeline]\nname = "{pipeline}"\nmodel = "{doubling_model}"\n')
+    settings = secured.settings(client)
+    producer = new_producer(settings, "test")
+    under_test = Pipeline(pipeline, settings, tmp_path, template, producer)
     yield under_test
     producer.close()
     for pid in under_test.pids.values():

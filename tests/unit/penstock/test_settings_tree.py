@@ -84,7 +84,10 @@ def test_no_secret_is_shown(tmp_path: Path) -> None:
     with pytest.raises(InvalidSettings) as caught:
         load(_file(tmp_path, _LEAST + "[redis]\nurl = ['redis://u:hunter2@h:1/0']\n"), {})
     assert "hunter2" not in str(caught.value)
-    text = _LEAST + "[redis]\nurl = 'redis://u:hunter2@h:1/0'\n[kafka.client]\nsasl_plain_password = 'hunter2'\n"
+    text = (
+        _LEAST + "[redis]\nurl = 'redis://u:hunter2@h:1/0'\n[kafka.client]\nsecurity_protocol = 'SASL_SSL'\n"
+        "sasl_mechanism = 'PLAIN'\nsasl_plain_password = 'hunter2'\n"
+    )
     tree = load(_file(tmp_path, text), {})
     assert "hunter2" not in repr(tree)
     assert tree.redis.resolved_url() == "redis://u:hunter2@h:1/0"
