@@ -54,7 +54,8 @@ def test_times_out_of_range_are_refused(name: str) -> None:
 
 def test_passwords_are_not_shown() -> None:
     """Raw client settings may hold secrets, so no representation has them."""
-    assert "s3cret" not in repr(KafkaSettings(client={"sasl_plain_password": "s3cret"}))
+    client = {"security_protocol": "SASL_SSL", "sasl_mechanism": "PLAIN", "sasl_plain_password": "s3cret"}
+    assert "s3cret" not in repr(KafkaSettings(client=client))
 
 
 @pytest.mark.parametrize(
@@ -93,8 +94,8 @@ def test_other_errors_pass_untouched() -> None:
 @pytest.mark.parametrize("kind", [KafkaConsumer, KafkaProducer])
 def test_a_setting_that_no_client_knows_is_refused(kind: type) -> None:
     """A misspelt security setting must not be dropped in silence."""
-    settings = KafkaSettings("127.0.0.1:1", client={"sasl_mechanisms": "PLAIN"})
-    with pytest.raises(errors.KafkaFailure, match=r"kafka\.client has sasl_mechanisms"):
+    settings = KafkaSettings("127.0.0.1:1", client={"secrity_protocol": "SSL"})
+    with pytest.raises(errors.KafkaFailure, match=r"kafka\.client has secrity_protocol"):
         connect(kind, settings, "connect", {})
 
 

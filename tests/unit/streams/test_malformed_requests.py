@@ -198,6 +198,8 @@ CASES: list[tuple[Any, ReasonCode]] = [
         ),
         ReasonCode.ROWS_DIFFER,
     ),
+    ((body(), [(f"h{number}", b"") for number in range(65)]), ReasonCode.TOO_MANY_HEADERS),
+    ((body(), [("h", b"x" * 16 * 1024)]), ReasonCode.TOO_MANY_HEADERS),
 ]
 
 
