@@ -20,7 +20,7 @@ from streams import headers as names
 from streams.errors import MalformedRequest
 from streams.headers import RequestHeaders, request_id_of
 from streams.records import Encoding, InferRequest, Limits, Status, decode_request
-from streams.request_codec import comes_again
+from streams.request_codec import comes_again, header_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -148,7 +148,7 @@ class Intake:
 
     def _like_before(self, record: ConsumedRecord, epoch: int, model: ServedModel) -> Pending | None:
         plain, value = _plain(record), record.value
-        if plain is None or value is None:
+        if plain is None or value is None or not self._few_headers(record):
             return None
         request_id, length = plain
         start = self._lengths.get(length)
@@ -157,6 +157,12 @@ class Intake:
             return None
         inputs = {name: np.ndarray(shape, dtype, value, at) for name, dtype, shape, at in known.views}
         return Pending(record, epoch, _PLAIN, request_id, Encoding.BINARY, inputs, known.rows, model, known.key)
+
+    def _few_headers(self, record: ConsumedRecord) -> bool:
+        return (
+            len(record.headers) <= self.limits.max_headers
+            and header_bytes(record.headers) <= self.limits.max_header_bytes
+        )
 
     def _carefully(self, record: ConsumedRecord, epoch: int, model: ServedModel) -> Answer | Pending:
         headers, encoding, body_id = _PLAIN, Encoding.JSON, None

@@ -95,10 +95,15 @@ def _check_headers(headers: Headers, limits: Limits) -> None:
     if len(headers) > limits.max_headers:
         message = f"the record has {len(headers)} headers, more than max_headers={limits.max_headers}"
         raise MalformedRequest(ReasonCode.TOO_MANY_HEADERS, message)
-    size = sum([len(name) + len(value or b"") for name, value in headers])
+    size = header_bytes(headers)
     if size > limits.max_header_bytes:
         message = f"the record's headers have {size} bytes, more than max_header_bytes={limits.max_header_bytes}"
         raise MalformedRequest(ReasonCode.TOO_MANY_HEADERS, message)
+
+
+def header_bytes(headers: Headers) -> int:
+    """Bytes of all headers' names and values."""
+    return sum([len(name) + len(value or b"") for name, value in headers])
 
 
 def encode_request(

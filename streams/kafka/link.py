@@ -179,13 +179,14 @@ class Link:
         """The broker that leads a partition.
 
         Raises:
-            kafka.errors.KafkaError: none is known before `deadline` (monotonic seconds).
+            kafka.errors.KafkaError: none is known before `deadline` (monotonic seconds), or we may not know.
 
         """
         while True:
             leader = self.cluster.leader_for_partition(partition)
             if leader is not None and leader != -1:
                 return int(leader)
+            self._refuse_unauthorized(partition.topic)
             if time.monotonic() > deadline:
                 raise kafka_errors.LeaderNotAvailableError(f"{partition.topic}/{partition.partition}")
             self.refresh(partition.topic)
@@ -195,15 +196,22 @@ class Link:
 
         Raises:
             kafka.errors.UnknownTopicOrPartitionError: it does not exist.
+            kafka.errors.TopicAuthorizationFailedError: we may not know.
 
         """
         while True:
             known = self.cluster.partitions_for_topic(topic)
             if known:
                 return sorted(known)
+            self._refuse_unauthorized(topic)
             if time.monotonic() > deadline:
                 raise kafka_errors.UnknownTopicOrPartitionError(topic)
             self.refresh(topic)
+
+    def _refuse_unauthorized(self, topic: str) -> None:
+        """Waiting does not help where a topic may not be seen; the library only logs it."""
+        if topic in self.cluster.unauthorized_topics:
+            raise kafka_errors.TopicAuthorizationFailedError(topic)
 
     def refresh(self, topic: str) -> None:
         """Ask the cluster anew, about this topic too; waits a moment for the answer."""

@@ -21,7 +21,7 @@ from streams.errors import ClientClosed, KafkaFailure, NotAuthorized
 from streams.kafka import Admin, new_producer, new_reader, translated
 from streams.kafka.group_consumer import GroupConsumer
 from streams.kafka.permissions import survey
-from streams.kafka.transactions import TransactionalProducer
+from streams.kafka.transactions import TransactionalProducer, open_transactions
 from streams.records import Outgoing
 from streams.telemetry_link import TelemetryLink
 from streams.topics import TopicSettings, ensure_topics
@@ -66,7 +66,7 @@ def closing(thing: Any, **how: Any) -> Iterator[Any]:
             thing.close(**how)
 
 
-def work(settings: KafkaSettings, pipeline: str) -> None:
+def work(settings: KafkaSettings, pipeline: str, transactions: Callable[..., Any] = open_transactions) -> None:
     """All that a worker does with Kafka: take a request, answer it and a bad one in a transaction, report, leave."""
     slot = f"{pipeline}-cpu-0"
     consumer = GroupConsumer(
@@ -82,8 +82,8 @@ def work(settings: KafkaSettings, pipeline: str) -> None:
     with contextlib.ExitStack() as stack:
         admin = stack.enter_context(Admin(settings, "test-worker"))
         stack.enter_context(closing(consumer))
-        record = first(lambda: consumer.poll(0.5))
-        out = TransactionalProducer(settings, transactional_id=slot, timeout_ms=5000, max_request_bytes=2**20)
+        record = first(lambda: [record for records in consumer.poll(0.5) for record in records])
+        out = transactions(settings, transactional_id=slot, timeout_ms=5000, max_request_bytes=2**20)
         stack.enter_context(closing(out))
         answers = [
             Outgoing(topic(pipeline), record.key, b"v", [], record.partition)
@@ -260,14 +260,15 @@ def test_permissions_of_one_pipeline_reach_no_other(secured: Any, fed: str) -> N
     assert set(lacking) == {grant for grant in others if grant.name != topics.TELEMETRY}
 
 
-def test_a_refused_record_is_never_committed_over(secured: Any, fed: str) -> None:
+@pytest.mark.parametrize("transactions", [open_transactions, TransactionalProducer])
+def test_a_refused_record_is_never_committed_over(secured: Any, fed: str, transactions: Callable[..., Any]) -> None:
     """kafka-python puts a refusal into a future; the request's offset must not be committed without its answer."""
     user = secured.new_user()
     settings = secured.settings(user)
     granted = of_role(Role.WORKER, fed)
     secured.permit(user, [grant for grant in granted if grant.name != topics.results(fed)])
-    with pytest.raises(NotAuthorized, match=f"write to {fed}.results"):
-        work(settings, fed)
+    with pytest.raises(NotAuthorized, match=f"{fed}.results.*ask whoever runs the cluster"):
+        work(settings, fed, transactions)
     with Admin(secured.admin, "test") as admin:
         assert admin.committed(topics.group(fed), topics.requests(fed)) == {0: None}
     letters = new_reader(secured.admin, [topics.dead_letters(fed)], from_="earliest")

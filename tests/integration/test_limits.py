@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
 from streams import topics
 from streams.headers import DLQ_REASON, header
+from streams.records import encode_request
 
 pytestmark = [pytest.mark.services, pytest.mark.tensorflow]
 
@@ -73,6 +75,12 @@ def sent(name: str) -> dict[str, tuple[bytes, list[tuple[str, bytes]], str | Non
     }
 
 
+def as_before(name: str, *more: tuple[str, bytes]) -> tuple[bytes, list[tuple[str, bytes]]]:
+    """One of many same-shaped binary requests, which workers take by a shorter way."""
+    value, headers = encode_request({"x": np.ones((1, 4), np.float32)}, request_id=name)
+    return value, [*headers, *more]
+
+
 def test_what_is_over_a_limit_fails_with_its_code_and_costs_nothing_else(served: Any) -> None:
     """At the limit a request is answered; beyond it, it fails and leaves a dead letter; the worker lives on."""
     with served.config.open("a") as config:
@@ -85,6 +93,12 @@ def test_what_is_over_a_limit_fails_with_its_code_and_costs_nothing_else(served:
         for request_id, (value, headers, code) in sent(name).items():
             served.send_raw(value, headers)
             expected[request_id] = code
+    few = [(f"h{number}", b"") for number in range(2)]
+    for number, (more, code) in enumerate(
+        [((), None), (few, None), ([*few, ("h", b"")], "too-many-headers"), ([("h", b"x" * 300)], "too-many-headers")]
+    ):
+        served.send_raw(*as_before(f"again-{number}", *more))
+        expected[f"again-{number}"] = code
     served.producer.flush()
     results = served.results(len(expected))
     assert {result.id: result.error and result.error.split(":")[0] for result in results} == expected
