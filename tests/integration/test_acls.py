@@ -82,7 +82,7 @@ def work(settings: KafkaSettings, pipeline: str, transactions: Callable[..., Any
     with contextlib.ExitStack() as stack:
         admin = stack.enter_context(Admin(settings, "test-worker"))
         stack.enter_context(closing(consumer))
-        record = first(lambda: [record for records in consumer.poll(0.5) for record in records])
+        record = first(lambda: [record for records in consumer.poll(0.5).values() for record in records])
         out = transactions(settings, transactional_id=slot, timeout_ms=5000, max_request_bytes=2**20)
         stack.enter_context(closing(out))
         answers = [
