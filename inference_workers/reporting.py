@@ -103,6 +103,8 @@ class Reporter:
         try:
             self._health_file.parent.mkdir(parents=True, exist_ok=True)
             told = {"state": report.state.value, "pid": report.pid, "endpoint": self._address}
+            if report.model_problem is not None:
+                told["model"] = report.model_problem
             self._health_file.write_text(json.dumps(told))
         except OSError as error:
             log.warning("worker.heartbeat_dropped", extra={"error": str(error)})

@@ -41,7 +41,8 @@ def command(*, role: str, state: Path, slot: str | None, probe: str | None) -> i
         return 1
     if probe is not None:
         return _ask(path.stem, told.get("endpoint"), probe)
-    click.echo(f"{path.stem}: {told.get('state', 'alive')}, {age_s:.0f} s ago")
+    model = f"; model: {told['model']}" if "model" in told else ""
+    click.echo(f"{path.stem}: {told.get('state', 'alive')}, {age_s:.0f} s ago{model}")
     return 0 if age_s < STALE_S else 1
 
 

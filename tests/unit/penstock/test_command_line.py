@@ -57,3 +57,12 @@ def test_health_tells_a_fresh_sign_of_life_from_a_stale_one(tmp_path: Path) -> N
     assert run(arguments) == 0
     os.utime(path, (1, 1))
     assert run(arguments) == 1
+
+
+def test_health_says_what_is_wrong_with_the_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A worker that serves an older version than it should is alive, and says so."""
+    path = tmp_path / "health" / "w0.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"state": "ready", "pid": 1, "model": "version 3 is not served: it does not load"}))
+    assert run(["health", "worker", "--state", str(tmp_path), "--slot", "w0"]) == 0
+    assert capsys.readouterr().out.endswith("s ago; model: version 3 is not served: it does not load\n")
