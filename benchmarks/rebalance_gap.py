@@ -44,8 +44,7 @@ class Leave(Fault):
 
     def strike(self, stage: Stage, random: Random) -> Facts:
         """Measures `kept_gap_s`, `moved_gap_s` and `before_gap_s`."""
-        leaver = random.choice(stage.fleet.workers)
-        stage.partitions_of(leaver)
+        leaver, _ = stage.victim(random)
         before = stage.owned()
         began_s = time.monotonic()
         stage.fleet.stop(leaver)

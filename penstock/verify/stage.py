@@ -12,6 +12,7 @@ from streams import topics
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from random import Random
 
     from penstock.local.cluster import LocalCluster
     from penstock.verify.fleet import Fleet, Worker
@@ -61,14 +62,23 @@ class Stage:
             map(len, owned.values())
         )
 
-    def partitions_of(self, worker: Worker) -> frozenset[int]:
-        """What a worker owns now.
+    def victim(self, random: Random) -> tuple[Worker, frozenset[int]]:
+        """One of the workers that own partitions, and what it owns: shares follow capacity, so some may own none.
 
         Raises:
-            CannotVerify: nothing, for long.
+            CannotVerify: none owns any, for long.
         """
-        self.until(lambda: bool(self.owned().get(worker.slot)), f"{worker.slot} owns partitions")
-        return self.owned()[worker.slot]
+        owned: dict[str, frozenset[int]] = {}
+
+        def known() -> bool:
+            owned.clear()
+            owned.update(self.owned())
+            return any(owned.get(worker.slot) for worker in self.fleet.workers)
+
+        self.until(known, "a worker owns partitions")
+        owners = [worker for worker in self.fleet.workers if owned.get(worker.slot)]
+        chosen = random.choice(owners)
+        return chosen, owned[chosen.slot]
 
     @staticmethod
     def until(condition: Callable[[], bool], what: str, timeout_s: float = HEALED_S) -> None:

@@ -34,8 +34,7 @@ class Sigkill(Fault):
 
     def strike(self, stage: Stage, random: Random) -> Facts:
         """Measures `replacement_ready_s` (from the kill) and `recovery_s` (from ready to results of all it owned)."""
-        victim = random.choice(stage.fleet.workers)
-        partitions = stage.partitions_of(victim)
+        victim, partitions = stage.victim(random)
         killed_at_s = time.monotonic()
         stage.fleet.kill(victim)
         ready_at_s = stage.fleet.wait_ready(stage.fleet.start(victim.slot))
@@ -64,8 +63,7 @@ class Zombie(Fault):
     def strike(self, stage: Stage, random: Random) -> Facts:
         """Measures `zombie_awake_s`: from SIGCONT until it is a member again, or has ended."""
         self._run += 1
-        victim = random.choice(stage.fleet.workers)
-        partitions = stage.partitions_of(victim)
+        victim, partitions = stage.victim(random)
         victim.signal(signal.SIGSTOP)
         try:
             return self._by_group(stage, victim, partitions) if self._run % 2 else self._by_twin(stage, victim)
