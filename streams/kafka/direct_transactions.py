@@ -11,6 +11,7 @@ same request cannot cure ends in `OutcomeUnknown`, and `recover` starts anew, wh
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from typing import TYPE_CHECKING, Any
@@ -148,6 +149,9 @@ class DirectTransactions:
             streams.errors.BrokerUnavailable: try again later.
 
         """
+        with contextlib.suppress(kafka_errors.KafkaError, OSError):
+            # The broker that did not answer may have led a partition or coordinated the group, and be gone for good.
+            self._link.forget_all()
         self._start()
         log.warning("transactions.recovered", extra={"transactional_id": self._transactional_id})
 

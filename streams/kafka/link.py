@@ -175,6 +175,12 @@ class Link:
         """The coordinator has moved, or does not answer: ask again next time."""
         self._coordinators.pop((kind.value, key), None)
 
+    def forget_all(self) -> None:
+        """Somebody did not answer: ask anew who coordinates, and who leads; waits a moment for the latter."""
+        self._coordinators.clear()
+        asked = self.cluster.request_update()
+        self._network.poll(timeout_ms=500, future=asked)
+
     def leader(self, partition: TopicPartition, deadline: float) -> int:
         """The broker that leads a partition.
 

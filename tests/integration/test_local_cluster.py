@@ -1,4 +1,4 @@
-"""Three embedded brokers of which one is killed: what the others hold is enough, and nothing is left behind."""
+"""Three embedded brokers of which one is killed: what the others hold is enough, and work goes on with them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,46 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from kafka.protocol.metadata import CoordinatorType
+from kafka.structs import ConsumerGroupMetadata
 
 from penstock.local.cluster import LocalCluster
 from penstock.local.services import java_with_kafka
+from streams.errors import OutcomeUnknown
 from streams.kafka import Admin, KafkaSettings, TopicSpec, new_producer, new_reader
+from streams.kafka.link import Link
+from streams.kafka.transactions import Transactions, open_transactions
+from streams.records import Outgoing
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.services
+
+
+def _group_coordinated_by(settings: KafkaSettings, node: int) -> str:
+    """The name of a group whose coordinator is that broker."""
+    link = Link(settings, "test-cluster")
+    deadline = time.monotonic() + 60
+    try:
+        names = (f"group-{number}" for number in range(100))
+        return next(name for name in names if link.coordinator(CoordinatorType.GROUP, name, deadline) == node)
+    finally:
+        link.close()
+
+
+def _send(transactions: Transactions, group: ConsumerGroupMetadata, value: bytes) -> None:
+    """One record and one offset in a transaction, tried as a worker tries it."""
+    deadline = time.monotonic() + 60
+    record = Outgoing("t", None, value, [], partition=0)
+    while True:
+        try:
+            transactions.send([record], topic="t", group=group, offsets={0: 1})
+        except OutcomeUnknown:
+            assert time.monotonic() < deadline, "no transaction succeeds any more"
+            transactions.recover()
+        else:
+            return
 
 
 def test_a_cluster_outlives_one_of_its_three_brokers(tmp_path: Path) -> None:
@@ -28,8 +59,16 @@ def test_a_cluster_outlives_one_of_its_three_brokers(tmp_path: Path) -> None:
             for future in before:
                 future.get(timeout=60)
 
+            transactions = open_transactions(
+                settings, transactional_id="test-cluster", timeout_ms=6000, max_request_bytes=1024 * 1024
+            )
+            group = ConsumerGroupMetadata(_group_coordinated_by(settings, 2), -1, "", None)
+            _send(transactions, group, b"before")
+
             cluster.kill_node(2)
             assert not cluster.running(2)
+            _send(transactions, group, b"after")
+            transactions.close()
             after = [producer.send("t", value=b"%d" % number, partition=number % 6) for number in range(60, 120)]
             for future in after:
                 future.get(timeout=120)
@@ -43,8 +82,9 @@ def test_a_cluster_outlives_one_of_its_three_brokers(tmp_path: Path) -> None:
                 assert time.monotonic() < deadline, "the broker that is back does not catch up"
         reader = new_reader(settings, ["t"], from_="earliest")
         found: list[bytes] = []
-        while len(found) < 120 and time.monotonic() < deadline:
+        while len(found) < 122 and time.monotonic() < deadline:
             found += [record.value for records in reader.poll(200).values() for record in records]
         reader.close()
-        assert sorted(map(int, found)) == list(range(120))
+        assert sorted(int(value) for value in found if value.isdigit()) == list(range(120))
+        assert sorted(value for value in found if not value.isdigit()) == [b"after", b"before"]
     assert not list((tmp_path / ".penstock").glob("node-*"))
