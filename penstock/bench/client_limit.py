@@ -1,9 +1,9 @@
-"""The limit of the Kafka client: our worker's consumer and producer with nothing in between.
+"""The limit of the Kafka client: our worker's consumer and its transactions with nothing in between.
 
 Run as `python -m penstock.bench.client_limit JOB`. It consumes the requests and writes, in transactions with their
 offsets, one result a request with the very bytes (value and headers) of a result that our worker wrote. No request is
-decoded, nothing is computed. As in the worker one thread polls and one delivers, and a transaction takes what waits,
-up to the worker's own bound.
+decoded, nothing is computed. Client, settings, buffer and the pace of transactions are the worker's own; as there, one
+thread polls and one delivers. Headers that the worker names once for a batch are named once for a transaction here.
 """
 
 from __future__ import annotations
@@ -13,105 +13,105 @@ import json
 import signal
 import sys
 import threading
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from inference_workers.delivery import MOST_ANSWERS
+from inference_workers.buffer import Chunk, RecordBuffer
+from inference_workers.delivery import BUSY_LOOK_S, MOST_ANSWERS
 from inference_workers.ownership import Ownership
+from inference_workers.pacing import Pace
 from inference_workers.settings import WorkerSettings
+from inference_workers.transports import ExactlyOnce
+from streams import headers as names
 from streams.kafka import KafkaSettings
 from streams.kafka.group_consumer import GroupConsumer
-from streams.kafka.transactions import TransactionalProducer
-from streams.records import Outgoing
+from streams.records import Outgoing, SharedHeaders
 
 if TYPE_CHECKING:
-    from streams.records import ConsumedRecord
+    from collections.abc import Sequence
 
 #: Seconds of one poll while nothing arrives.
 POLL_S = 0.5
-#: Most records of one poll, and held between the threads: generous, for this is to be a limit.
-POLL_RECORDS, HELD_RECORDS = 1000, 4 * MOST_ANSWERS
-
-
-class Hopper:
-    """Records between the two threads, bounded: above it the poll thread pauses its partitions, as the worker does."""
-
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._records: deque[ConsumedRecord] = deque()
-        self._changed = threading.Condition()
-
-    def put(self, records: list[ConsumedRecord]) -> None:
-        """Add records."""
-        with self._changed:
-            self._records.extend(records)
-            self._changed.notify()
-
-    def take(self, most: int) -> list[ConsumedRecord]:
-        """What waits, up to `most`; waits half a second for the first."""
-        with self._changed:
-            if not self._records:
-                self._changed.wait(POLL_S)
-            return [self._records.popleft() for _ in range(min(most, len(self._records)))]
-
-    def full(self, *, paused: bool) -> bool:
-        """Whether to stop fetching; goes on at half of the capacity."""
-        return len(self._records) >= (self._capacity // 2 if paused else self._capacity)
+#: Headers that differ from result to result; the rest is the same for a batch.
+OWN = frozenset((names.REQUEST_ID, names.SOURCE, names.QUEUE_MS, names.TRACEPARENT))
 
 
 def main(job: dict[str, Any]) -> None:
     """Run until SIGTERM."""
     kafka, worker = KafkaSettings(bootstrap_servers=job["bootstrap"]), WorkerSettings()
-    value = base64.b64decode(job["result_value"])
-    headers = [(name, base64.b64decode(text)) for name, text in job["result_headers"]]
+    ownership, stop = Ownership(), threading.Event()
+    buffer = RecordBuffer(worker.buffer_records, worker.buffer_bytes)
     consumer = GroupConsumer(
         kafka,
         topic=job["requests"],
         group=job["group"],
         instance_id=job["slot"],
-        hooks=Ownership(),
+        hooks=ownership,
         session_timeout_ms=worker.session_timeout_ms,
         revoke_drain_s=worker.revoke_drain_s,
-        max_poll_records=POLL_RECORDS,
+        max_poll_records=max(worker.max_batch, worker.buffer_records // 2),
     )
-    producer = TransactionalProducer(
-        kafka,
-        transactional_id=job["slot"],
-        timeout_ms=worker.transaction_timeout_ms,
-        max_request_bytes=kafka.max_request_bytes,
-    )
-    stop, hopper = threading.Event(), Hopper(HELD_RECORDS)
+    transport = ExactlyOnce(kafka, slot=job["slot"], topic=job["requests"], timeout_ms=worker.transaction_timeout_ms)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-
-    def deliver() -> None:
-        while not stop.is_set():
-            records = hopper.take(MOST_ANSWERS)
-            if not records:
-                continue
-            group = consumer.metadata()
-            offsets: dict[int, int] = {}
-            for record in records:
-                offsets[record.partition] = record.offset + 1
-            producer.send(
-                [Outgoing(job["results"], record.key, value, headers, record.partition) for record in records],
-                topic=job["requests"],
-                group=group,
-                offsets=offsets,
-            )
-
-    thread = threading.Thread(target=deliver, name="deliver", daemon=True)
+    writer = _Writer(job, worker.max_batch, buffer, consumer, transport)
+    thread = threading.Thread(target=writer.run, args=(stop,), name="deliver", daemon=True)
     thread.start()
     paused = False
     while not stop.is_set() and thread.is_alive():
-        paused = hopper.full(paused=paused)
+        paused = not buffer.wants_more(paused=paused)
         consumer.set_paused(paused)
-        records = consumer.poll(0.02 if paused else POLL_S)
-        if records:
-            hopper.put([record for of_one in records.values() for record in of_one])
+        chunks = []
+        for partition, records in consumer.poll(0.02 if paused else POLL_S).items():
+            stamped = ownership.stamp(partition, records)
+            if stamped is not None:
+                chunks.append(Chunk(partition, *stamped))
+        buffer.put(chunks)
     stop.set()
     thread.join(5)
-    producer.close()
+    transport.close()
     consumer.close()
+
+
+class _Writer:
+    """The deliver thread."""
+
+    def __init__(
+        self, job: dict[str, Any], busy_at: int, buffer: RecordBuffer, consumer: GroupConsumer, transport: ExactlyOnce
+    ) -> None:
+        self._topic, self._value = job["results"], base64.b64decode(job["result_value"])
+        pairs = [(name, base64.b64decode(text)) for name, text in job["result_headers"]]
+        self._own = [pair for pair in pairs if pair[0] in OWN]
+        self._shared = tuple(pair for pair in pairs if pair[0] not in OWN)
+        self._busy_at, self._buffer, self._consumer, self._transport = busy_at, buffer, consumer, transport
+        self._pace = Pace()
+
+    def run(self, stop: threading.Event) -> None:
+        """Write what waits, in transactions as far apart as the worker's."""
+        while not stop.is_set():
+            chunks = self._buffer.get(MOST_ANSWERS, POLL_S)
+            if not chunks:
+                self._transport.idle()
+                continue
+            held = sum(len(chunk.records) for chunk in chunks)
+            while held < MOST_ANSWERS and not stop.is_set():
+                left_s = self._pace.left_s() if len(self._buffer) >= self._busy_at or held >= self._busy_at else 0.0
+                more = self._buffer.get(MOST_ANSWERS - held, min(left_s, BUSY_LOOK_S))
+                if not more and left_s <= 0:
+                    break
+                chunks += more
+                held += sum(len(chunk.records) for chunk in more)
+            self._send(chunks)
+
+    def _send(self, chunks: Sequence[Chunk]) -> None:
+        group, shared = self._consumer.metadata(), SharedHeaders(self._shared)
+        topic, value, own = self._topic, self._value, self._own
+        offsets = {chunk.partition: chunk.records[-1].offset + 1 for chunk in chunks}
+        records = [
+            Outgoing(topic, record.key, value, own, chunk.partition, None, shared)
+            for chunk in chunks
+            for record in chunk.records
+        ]
+        with self._pace.sending():
+            self._transport.send(records, offsets, group)
 
 
 if __name__ == "__main__":
