@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -39,8 +39,8 @@ BUSY_LOOK_S = 0.005
 class Transport(Protocol):
     """How answers reach Kafka."""
 
-    def send(self, records: Sequence[Outgoing], offsets: Mapping[int, int], group: Any) -> None:
-        """Write the records and commit the offsets; see `streams.kafka.transactions.TransactionalProducer.send`."""
+    def send(self, records: Sequence[Outgoing], topic: str, offsets: Mapping[int, int], group: Any) -> None:
+        """Write records and commit offsets of `topic`; see `streams.kafka.transactions.TransactionalProducer.send`."""
 
     def recover(self) -> None:
         """After an unknown outcome: make it known."""
@@ -52,6 +52,19 @@ class Transport(Protocol):
         """Release the connection; all that was sent is committed."""
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where some of the answers' requests come from."""
+
+    topic: str
+    ownership: Ownership
+    group_metadata: Callable[[], Any]
+    #: Next offset by partition, as the group has it.
+    committed: Callable[[], Mapping[int, int | None]]
+    #: Whether its results count for the objective.
+    timed: bool = True
+
+
 class Deliverer:
     """Takes batches of answers from a bounded queue; several that wait share one transaction."""
 
@@ -59,9 +72,7 @@ class Deliverer:
         self,
         *,
         transport: Transport,
-        ownership: Ownership,
-        group_metadata: Callable[[], Any],
-        committed: Callable[[], Mapping[int, int | None]],
+        sources: Sequence[Source],
         reply_topic_exists: Callable[[str], bool],
         writing: Writing,
         queue_size: int,
@@ -70,9 +81,7 @@ class Deliverer:
         stop_now: threading.Event,
     ) -> None:
         self._transport = transport
-        self._ownership = ownership
-        self._group_metadata = group_metadata
-        self._committed = committed
+        self._sources = {source.topic: source for source in sources}
         self._reply_topic_exists = reply_topic_exists
         self._writing = writing
         self._busy, self._pace = busy, Pace()
@@ -94,7 +103,7 @@ class Deliverer:
             except queue.Full:
                 continue
             return
-        self._ownership.settle(answer.record.partition for answer in answers)
+        self._settle(answers)
         msg = "the worker ends before its last batch could be delivered; another worker answers it"
         raise WorkerError(msg)
 
@@ -120,9 +129,15 @@ class Deliverer:
             answers = self._with_waiting(answers)
             try:
                 now_s = time.time()
-                self._deliver([self._write(answer, now_s) for answer in answers])
+                written = [self._write(answer, now_s) for answer in answers]
+                for topic, source in self._sources.items():
+                    self._deliver(source, [one for one in written if one.answer.record.topic == topic])
             finally:
-                self._ownership.settle(answer.record.partition for answer in answers)
+                self._settle(answers)
+
+    def _settle(self, answers: Sequence[Answer]) -> None:
+        for topic, source in self._sources.items():
+            source.ownership.settle(answer.record.partition for answer in answers if answer.record.topic == topic)
 
     def _with_waiting(self, answers: list[Answer]) -> list[Answer]:
         """All that waits, and under load what comes in the time that the pace gives."""
@@ -149,14 +164,14 @@ class Deliverer:
             answer = _without_reply(answer)
         return self._writing.write(answer, now_s=now_s)
 
-    def _deliver(self, written: Sequence[Written]) -> None:
+    def _deliver(self, source: Source, written: Sequence[Written]) -> None:
         while written and not self._stop_now.is_set():
             # The order matters: a membership snapshot taken first, then a check that each partition has been ours
             # without a break since its record was polled. So it was ours at the snapshot, and the broker refuses the
             # commit if the group has moved on since.
             try:
-                group = self._group_metadata()
-                owned = self._ownership.owned({(one.answer.record.partition, one.answer.epoch) for one in written})
+                group = source.group_metadata()
+                owned = source.ownership.owned({(one.answer.record.partition, one.answer.epoch) for one in written})
                 written = [one for one in written if (one.answer.record.partition, one.answer.epoch) in owned]
                 if not written:
                     return
@@ -166,24 +181,26 @@ class Deliverer:
                     if record.offset >= offsets.get(record.partition, 0):
                         offsets[record.partition] = record.offset + 1
                 with self._pace.sending():
-                    self._transport.send([record for one in written for record in one.records], offsets, group)
+                    records = [record for one in written for record in one.records]
+                    self._transport.send(records, source.topic, offsets, group)
             except GenerationChanged:
                 log.info("worker.generation_changed", extra={"answers": len(written)})
                 self._stop_now.wait(REBALANCE_RETRY_S)
             except OutcomeUnknown as error:
                 log.warning("worker.outcome_unknown", extra={"answers": len(written), "error": str(error)[:300]})
-                written = self._decided(written)
+                written = self._decided(source, written)
             else:
                 stamps = np.array([one.answer.record.timestamp for one in written], dtype=np.float64)
-                self._counters.delivered((one.status for one in written), np.maximum(time.time() - stamps / 1000, 0.0))
+                latencies_s = np.maximum(time.time() - stamps / 1000, 0.0) if source.timed else np.empty(0)
+                self._counters.delivered((one.status for one in written), latencies_s)
                 return
 
-    def _decided(self, written: Sequence[Written]) -> Sequence[Written]:
+    def _decided(self, source: Source, written: Sequence[Written]) -> Sequence[Written]:
         """What of `written` is not committed, once the transport has decided the last transaction."""
         while not self._stop_now.is_set():
             try:
                 self._transport.recover()
-                committed = self._committed()
+                committed = source.committed()
             except KafkaFailure as error:
                 log.warning("worker.broker_away", extra={"error": str(error)[:300]})
                 self._stop_now.wait(BROKER_RETRY_S)

@@ -15,6 +15,7 @@ from inference_workers.curve import CurveFit
 from inference_workers.direct_call import functions_known
 from inference_workers.errors import BrokenModel
 from inference_workers.forming import Situation, Waiting
+from inference_workers.lanes import MOST_HOLD, BulkShare, Lane
 from inference_workers.load import Load
 from inference_workers.model import ComputeFailed
 from inference_workers.shadow import Served, chosen
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
     from inference_workers.device import Device
     from inference_workers.intake import Models, Pending
     from inference_workers.model import ServedModel
-    from inference_workers.ownership import Ownership
-    from inference_workers.ready import Front, ReadyQueue
+    from inference_workers.ready import Front
     from inference_workers.shadow import ShadowRunner
 
 log = logging.getLogger(__name__)
@@ -49,11 +49,12 @@ class Executor:
     Belongs to one thread.
 
     Args:
-        ready: decoded requests.
+        urgent: requests to be answered within the objective.
+        bulk: requests that are served with what those leave; `None` = the pipeline has no such lane.
+        bulk_share: share of the rows that bulk gets at least.
         models: the versions at hand, the current one warm.
         shadow: compares with another version when nothing waits.
         fail_non_finite: whether requests fail whose answers hold NaN or an infinity.
-        ownership: whose they are.
         device: what computes.
         max_batch: most rows at once.
         objective_s: seconds within which requests want their results.
@@ -67,11 +68,12 @@ class Executor:
     def __init__(
         self,
         *,
-        ready: ReadyQueue,
+        urgent: Lane,
+        bulk: Lane | None,
+        bulk_share: float,
         models: Models,
         shadow: ShadowRunner,
         fail_non_finite: bool,
-        ownership: Ownership,
         device: Device,
         max_batch: int,
         objective_s: float,
@@ -80,7 +82,8 @@ class Executor:
         deliver: Callable[[list[Answer]], None],
         now_s: Callable[[], float] = time.time,
     ) -> None:
-        self._ready, self._ownership, self._device = ready, ownership, device
+        self._urgent, self._bulk, self._device = urgent, bulk, device
+        self._share = BulkShare(bulk_share)
         self._models, self._shadow, self._fail_non_finite = models, shadow, fail_non_finite
         self._cap = max_batch
         self._sizes = batching.allowed_sizes(max_batch)
@@ -111,27 +114,66 @@ class Executor:
             BrokenModel: the model fails on everything; nothing of the batch is delivered.
 
         """
-        front = self._ready.front(self._cap, MOST_RECORDS, wait_s)
-        if not len(front):
+        if self._bulk is not None:
+            self._urgent.ready.wait_for_any(self._bulk.ready, wait_s)
+        answers, batch = self._next(0 if self._bulk is not None else wait_s)
+        if not answers and not batch:
             self._compare()
             return False
+        if batch:
+            answers = _merged(answers, self._compute(batch))
+        self._deliver(answers)
+        self._compare()
+        return True
+
+    # --- form
+
+    def _next(self, wait_s: float) -> tuple[list[Answer], list[Pending]]:
+        """What to run next, taken in hand: urgent requests, with bulk in the rows they leave, or bulk alone."""
+        ready, bulk = self._urgent.ready, self._bulk
+        owed = self._share.reserved(self._cap) if bulk is not None and len(bulk.ready) else 0
+        front = ready.front(self._cap - owed, MOST_RECORDS, wait_s)
+        if not len(front):
+            if bulk is None:
+                return [], []
+            return self._take(bulk, bulk.ready.front(self._alone(), MOST_RECORDS, 0))
         if front.batch:
             choice = forming.choose(self._situation(front.batch))
             if choice.count:
                 front = front.first(choice.count)
             else:
-                self._ready.more(len(front), choice.wait_s)
+                ready.more(len(front), choice.wait_s)
                 # With whatever has come meanwhile, and no second wait for the same request.
-                front = self._ready.front(self._cap, MOST_RECORDS, 0)
-        answers, batch = self._take(front)
-        if batch:
-            answers = _merged(answers, self._compute(batch))
-        if answers:
-            self._deliver(answers)
-        self._compare()
-        return True
+                front = ready.front(self._cap - owed, MOST_RECORDS, 0)
+        answers, batch = self._take(self._urgent, front)
+        if bulk is not None and len(bulk.ready) and batch:
+            more_answers, more = self._company(bulk, batch, owed)
+            answers, batch = answers + more_answers, batch + more
+        return answers, batch
 
-    # --- form
+    def _company(self, bulk: Lane, batch: list[Pending], owed: int) -> tuple[list[Answer], list[Pending]]:
+        """Bulk for the pad slots of a batch, which cost nothing, and for the rows that it is owed."""
+        rows = sum(one.rows for one in batch)
+        padded = batching.padded_size(rows, self._padded_to) if self._padded_to and rows <= self._cap else rows
+        room = min(max(padded - rows, owed), self._cap - rows)
+        answers: list[Answer] = []
+        more: list[Pending] = []
+        if room > 0:
+            front = bulk.ready.front(room, MOST_RECORDS, 0)
+            # Of another kind, or larger than the room: its turn comes with more room, or when nothing urgent waits.
+            fits = front.batch and front.batch[0].key == batch[0].key and front.batch[0].rows <= room
+            front = front if fits else front.first(0)
+            if len(front):
+                answers, more = self._take(bulk, front)
+        self._share.served(rows, sum(one.rows for one in more), self._cap)
+        return answers, more
+
+    def _alone(self) -> int:
+        """Rows of a batch of bulk alone: no more than hold the device for a small part of the objective."""
+        curve, most = self.fit.curve(), MOST_HOLD * self._objective_s
+        if curve is None:
+            return self._cap
+        return max((size for size in self._sizes if size <= self._cap and curve.seconds(size) <= most), default=1)
 
     def _situation(self, batch: Sequence[Pending]) -> Situation:
         return Situation(
@@ -148,13 +190,13 @@ class Executor:
             objective_s=self._objective_s,
         )
 
-    def _take(self, front: Front) -> tuple[list[Answer], list[Pending]]:
+    def _take(self, lane: Lane, front: Front) -> tuple[list[Answer], list[Pending]]:
         """Take a front in hand: less what is no longer ours, and what has expired while it waited as answers."""
-        self._ready.take(len(front))
+        lane.ready.take(len(front))
         answers, batch = front.answers, front.batch
         taken: list[Answer | Pending] = [*answers, *batch]
         places = Counter((one.record.partition, one.epoch) for one in taken)
-        lost = {place for place, number in places.items() if not self._ownership.take(*place, number)}
+        lost = {place for place, number in places.items() if not lane.ownership.take(*place, number)}
         if lost:
             answers = [one for one in answers if (one.record.partition, one.epoch) not in lost]
             batch = [one for one in batch if (one.record.partition, one.epoch) not in lost]
@@ -275,7 +317,7 @@ class Executor:
             kept, self._to_compare = self._to_compare, []
             if order is not None:
                 self._shadow.offer(order.model, kept)
-        self._shadow.step(backlog=lambda: len(self._ready))
+        self._shadow.step(backlog=lambda: len(self._urgent.ready))
 
     def _suspect_model(self, model: ServedModel, outcomes: Sequence[object]) -> None:
         """Tell a broken model from a bad record, before a single dead letter is written for it.
@@ -319,4 +361,6 @@ def _merged(answers: list[Answer], more: list[Answer]) -> list[Answer]:
     """All answers of a batch in the order of their offsets, so that order within a partition holds."""
     if not answers or not more:
         return answers or more
-    return sorted([*answers, *more], key=lambda answer: (answer.record.partition, answer.record.offset))
+    return sorted(
+        [*answers, *more], key=lambda answer: (answer.record.topic, answer.record.partition, answer.record.offset)
+    )

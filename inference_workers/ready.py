@@ -41,13 +41,14 @@ class ReadyQueue:
 
     Args:
         most: items held, above which putting waits.
+        changed: shared by queues that one thread waits on together.
 
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, changed: threading.Condition | None = None) -> None:
         self._most = most
         self._items: deque[Answer | Pending] = deque()
-        self._changed = threading.Condition()
+        self._changed = changed or threading.Condition()
         self._closed = False
 
     def room(self, timeout_s: float) -> int:
@@ -70,6 +71,12 @@ class ReadyQueue:
             if not self._items and not self._closed and timeout_s > 0:
                 self._changed.wait(timeout_s)
             return self._front(most_rows, most_items)
+
+    def wait_for_any(self, other: ReadyQueue, timeout_s: float) -> None:
+        """Wait up to `timeout_s` until this or another queue, of the same condition, holds something."""
+        with self._changed:
+            if not self._closed:
+                self._changed.wait_for(lambda: self._items or other._items or self._closed, timeout_s)
 
     def more(self, than: int, timeout_s: float) -> None:
         """Wait up to `timeout_s` until more than so many items are held."""

@@ -18,6 +18,10 @@ DELIVER = "deliver"
 FAIL = "fail"
 
 
+#: Most that bulk can be promised: half of a batch, which is what is reserved at most.
+MOST_BULK = 0.5
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
     """What all workers of a pipeline have in common."""
@@ -36,6 +40,9 @@ class WorkerSettings:
     buffer_bytes: int = 64 * 1024 * 1024
     #: Batches that wait for delivery; above it the model waits. As many as come while one commit is under way.
     delivery_queue: int = 16
+    #: Share of the rows that bulk requests get at least while urgent ones wait too; mostly they need none of it, since
+    #: they fill the pad slots of urgent batches. Small, and more than nothing, so that bulk never starves.
+    bulk_share: float = 0.05
     #: Seconds for finishing the batch, committing and leaving the group after SIGTERM. Under Kubernetes' default of
     #: 30 s between SIGTERM and SIGKILL.
     drain_s: float = 20.0
@@ -122,6 +129,9 @@ class WorkerSettings:
             if getattr(self, name) <= 0:
                 msg = f"worker.{name}={getattr(self, name)}: must be above 0 seconds"
                 raise ValueError(msg)
+        if not 0 <= self.bulk_share <= MOST_BULK:
+            msg = f"worker.bulk_share={self.bulk_share}: must be from 0 to {MOST_BULK}; more is not bulk"
+            raise ValueError(msg)
         if self.session_timeout_ms < 6000:  # noqa: PLR2004 - the broker's own default floor
             msg = (
                 f"worker.session_timeout_ms={self.session_timeout_ms}: brokers refuse less than 6000 unless "

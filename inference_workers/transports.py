@@ -18,15 +18,14 @@ if TYPE_CHECKING:
 class ExactlyOnce:
     """Results, dead letters and offsets in one transaction."""
 
-    def __init__(self, settings: KafkaSettings, *, slot: str, topic: str, timeout_ms: int) -> None:
-        self._topic = topic
+    def __init__(self, settings: KafkaSettings, *, slot: str, timeout_ms: int) -> None:
         self._producer = open_transactions(
             settings, transactional_id=slot, timeout_ms=timeout_ms, max_request_bytes=settings.max_request_bytes
         )
 
-    def send(self, records: Sequence[Outgoing], offsets: Mapping[int, int], group: Any) -> None:
+    def send(self, records: Sequence[Outgoing], topic: str, offsets: Mapping[int, int], group: Any) -> None:
         """See `TransactionalProducer.send`."""
-        self._producer.send(records, topic=self._topic, group=group, offsets=offsets)
+        self._producer.send(records, topic=topic, group=group, offsets=offsets)
 
     def recover(self) -> None:
         """See `TransactionalProducer.recover`."""
@@ -83,13 +82,15 @@ class CommitBox:
 class AtLeastOnce:
     """Results first, then offsets: a kill in between repeats results, none is lost."""
 
-    def __init__(self, settings: KafkaSettings, *, slot: str, commits: CommitBox, stop_now: threading.Event) -> None:
+    def __init__(
+        self, settings: KafkaSettings, *, slot: str, commits: Mapping[str, CommitBox], stop_now: threading.Event
+    ) -> None:
         self._settings = settings
         self._producer = new_producer(settings, f"{slot}-results")
         self._commits = commits
         self._stop_now = stop_now
 
-    def send(self, records: Sequence[Outgoing], offsets: Mapping[int, int], group: Any) -> None:  # noqa: ARG002
+    def send(self, records: Sequence[Outgoing], topic: str, offsets: Mapping[int, int], group: Any) -> None:  # noqa: ARG002
         """Send, wait for all acknowledgements, then commit.
 
         Raises:
@@ -111,7 +112,7 @@ class AtLeastOnce:
                 ]
                 for future in sent:
                     future.get(timeout=30)
-            self._commits.ask(offsets, self._stop_now)
+            self._commits[topic].ask(offsets, self._stop_now)
         except GenerationChanged as error:
             # The results are out; sending them again would only repeat them. The new owner decides.
             raise OutcomeUnknown(str(error)) from error

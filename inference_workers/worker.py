@@ -7,6 +7,7 @@ owns the transactional producer. The main thread reports and waits for the signa
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
@@ -20,11 +21,12 @@ from inference_workers import slot as slots
 from inference_workers.answers import Answer, Writing
 from inference_workers.buffer import Chunk, RecordBuffer
 from inference_workers.counters import Counters
-from inference_workers.delivery import Deliverer, Transport
+from inference_workers.delivery import Deliverer, Source, Transport
 from inference_workers.device import parse_device
 from inference_workers.errors import WorkerError
 from inference_workers.executor import Executor
 from inference_workers.intake import Intake
+from inference_workers.lanes import Lane
 from inference_workers.metrics import Identity
 from inference_workers.model_notes import state_file
 from inference_workers.model_set import ModelSet
@@ -61,6 +63,8 @@ LOOK_S = 0.5
 LOAD_END_S = 10.0
 #: Records decoded between two hand-overs: few enough that the device does not wait for the last of them.
 MOST_AT_ONCE = 64
+#: Suffixes of the lanes' threads.
+LANES = ("", "-bulk")
 #: Seconds for which it is remembered that a reply topic does or does not exist.
 REPLY_TOPIC_MEMORY_S = 30.0
 #: Batches before the fitted curve is told to the group: the first ones are slow, and two points make any line.
@@ -124,9 +128,14 @@ class _Worker:
         self._drained = threading.Event()
         self._failure: BaseException | None = None
         self._life = Life(asked_at_s=spec.asked_at_s)
-        self._ownership, self._counters = Ownership(), Counters()
-        self._buffer = RecordBuffer(spec.settings.buffer_records, spec.settings.buffer_bytes)
-        self._commits = CommitBox()
+        self._counters = Counters()
+        self._device = parse_device(spec.device, spec.worker_type.curve)
+        emulated = self._device.emulated
+        self._max_batch = emulated.max_batch if emulated else spec.settings.max_batch
+        self._changed = threading.Condition()
+        self._urgent = self._lane(topics.requests(spec.pipeline), topics.group(spec.pipeline))
+        #: Where each topic's consumer finds what the deliver thread wants committed (at-least-once only).
+        self._commits: dict[str, CommitBox] = {}
         #: What the group is told of us; replaced whole by the main thread, read by the client's threads.
         self._capacity = Capacity(spec.worker_type.name, spec.worker_type.curve.capacity_per_s)
         self._reply_topics: dict[str, tuple[bool, float]] = {}
@@ -136,20 +145,19 @@ class _Worker:
             spec.state_dir,
             life=self._life,
             counters=self._counters,
-            ownership=self._ownership,
-            buffer=self._buffer,
+            ownership=self._urgent.ownership,
+            buffer=self._urgent.buffer,
         )
         self._deliverer: Deliverer
         self._admin: Admin
 
     def serve(self) -> None:
         spec, settings = self._spec, self._spec.settings
-        device = parse_device(spec.device, spec.worker_type.curve)
+        device, max_batch = self._device, self._max_batch
         self._admin = Admin(spec.kafka, f"{spec.slot}-admin")
         # Before the model, which may take minutes to load: who may not do the work is told at once.
         preflight.check(self._admin, spec.kafka, pipeline=spec.pipeline, slot=spec.slot, settings=settings)
         models.configure_tensorflow(settings.intra_op_threads, gpu=device.gpu)
-        max_batch = device.emulated.max_batch if device.emulated else settings.max_batch
         sizes = batching.allowed_sizes(max_batch)
         model_set = ModelSet(
             spec.model_dir,
@@ -160,16 +168,16 @@ class _Worker:
         )
         # Warm before joining: a member that is not ready would take partitions away from those that are.
         model_set.start()
-        # Two batches: one to run next, and one that is being decoded meanwhile.
-        ready = ReadyQueue(2 * max_batch)
+        lanes = [self._urgent, *self._bulk_lane()]
         executor = Executor(
-            ready=ready,
+            urgent=self._urgent,
+            bulk=lanes[1] if len(lanes) > 1 else None,
+            bulk_share=settings.bulk_share,
             models=model_set,
             shadow=ShadowRunner(
                 model_set.shadow_stats, sizes=sizes, rtol=settings.shadow_rtol, atol=settings.shadow_atol
             ),
             fail_non_finite=settings.non_finite == FAIL,
-            ownership=self._ownership,
             device=device,
             max_batch=max_batch,
             objective_s=spec.objective_s,
@@ -178,27 +186,21 @@ class _Worker:
             deliver=self._hand_on,
         )
         self.watch.serving(model=lambda: (model_set.current.name, model_set.current.version), curve=executor.fit.curve)
-        intake = Intake(
-            model_set,
-            _limits(settings),
-        )
-        consumer = GroupConsumer(
-            spec.kafka,
-            topic=topics.requests(spec.pipeline),
-            group=topics.group(spec.pipeline),
-            instance_id=spec.slot,
-            hooks=self._ownership,
-            session_timeout_ms=settings.session_timeout_ms,
-            revoke_drain_s=settings.revoke_drain_s,
-            max_poll_records=max(max_batch, settings.buffer_records // 2),
-            capacity=lambda: self._capacity,
-        )
+        limits = _limits(settings)
+        consumers = [self._consumer(lane) for lane in lanes]
         transport = self._new_transport()
         self._deliverer = Deliverer(
             transport=transport,
-            ownership=self._ownership,
-            group_metadata=consumer.metadata,
-            committed=lambda: self._admin.committed(topics.group(spec.pipeline), topics.requests(spec.pipeline)),
+            sources=[
+                Source(
+                    lane.topic,
+                    lane.ownership,
+                    consumer.metadata,
+                    functools.partial(self._admin.committed, lane.group, lane.topic),
+                    timed=lane is self._urgent,
+                )
+                for lane, consumer in zip(lanes, consumers, strict=True)
+            ],
             reply_topic_exists=self._reply_topic_exists,
             writing=Writing(
                 results_topic=topics.results(spec.pipeline),
@@ -207,7 +209,7 @@ class _Worker:
                 max_bytes=spec.max_result_bytes - RECORD_OVERHEAD,
             ),
             queue_size=settings.delivery_queue,
-            busy=lambda: len(self._buffer) + len(ready) >= max_batch,
+            busy=lambda: sum(lane.waiting for lane in lanes) >= max_batch,
             counters=self._counters,
             stop_now=self._stop_now,
         )
@@ -219,7 +221,7 @@ class _Worker:
             device_label=device.label,
             models=model_set,
             life=self._life,
-            ownership=self._ownership,
+            ownership=self._urgent.ownership,
             counters=self._counters,
             fit=executor.fit,
             producer=telemetry_producer,
@@ -227,9 +229,22 @@ class _Worker:
             address=self.watch.address,
         )
         threads = [
-            self._thread("poll", lambda: self._poll(consumer)),
-            self._thread("decode", lambda: self._decode(intake, ready, executor, model_set)),
-            self._thread("execute", lambda: self._execute(executor, ready)),
+            *(
+                self._thread(f"poll{name}", functools.partial(self._poll, f"poll{name}", lane, consumer))
+                for name, lane, consumer in zip(LANES, lanes, consumers, strict=False)
+            ),
+            # The lane's own intake, and one of them alone decides when a new version takes over.
+            self._thread(
+                "decode", lambda: self._decode("decode", lanes[0], Intake(model_set, limits), executor, model_set)
+            ),
+            *(
+                self._thread(
+                    "decode-bulk",
+                    lambda: self._decode("decode-bulk", lanes[1], Intake(model_set, limits), executor, None),
+                )
+                for _ in lanes[1:]
+            ),
+            self._thread("execute", lambda: self._execute(executor)),
             self._thread("deliver", self._deliver),
         ]
         looking = self._thread("models", lambda: model_set.watch(self._stop, settings.model_poll_s))
@@ -253,52 +268,54 @@ class _Worker:
 
     # --- the four threads
 
-    def _poll(self, consumer: GroupConsumer) -> None:
+    def _poll(self, name: str, lane: Lane, consumer: GroupConsumer) -> None:
         paused = False
         while not self._drained.is_set() and not self._stop_now.is_set():
-            self.watch.beats.beat("poll")
+            self.watch.beats.beat(name)
             draining = self._stop.is_set()
             # Paused partitions must be polled on: heartbeats, joins and revocations happen here.
-            paused = draining or not self._buffer.wants_more(paused=paused)
+            paused = draining or not lane.buffer.wants_more(paused=paused)
             consumer.set_paused(paused)
             polled = consumer.poll(0.02 if draining or paused else POLL_S)
-            self._commits.serve(consumer.commit)
+            self._commits[lane.topic].serve(consumer.commit)
             if polled and not draining:
                 chunks = []
                 for partition, records in polled.items():
-                    stamped = self._ownership.stamp(partition, records)
+                    stamped = lane.ownership.stamp(partition, records)
                     if stamped is not None:
                         chunks.append(Chunk(partition, *stamped))
-                self._buffer.put(chunks)
-        self.watch.beats.rest("poll")
+                lane.buffer.put(chunks)
+        self.watch.beats.rest(name)
         if not self._stop_now.is_set():
             consumer.close()
 
-    def _decode(self, intake: Intake, ready: ReadyQueue, executor: Executor, model_set: ModelSet) -> None:
+    def _decode(self, name: str, lane: Lane, intake: Intake, executor: Executor, model_set: ModelSet | None) -> None:
         while not self._stop.is_set() and not self._stop_now.is_set():
-            self.watch.beats.beat("decode")
-            room = ready.room(LOOK_S)
+            self.watch.beats.beat(name)
+            room = lane.ready.room(LOOK_S)
             if not room:
                 continue
             items = []
             rows = 0
-            chunks = self._buffer.get(min(room, MOST_AT_ONCE), LOOK_S)
-            # Here, so that all that is decoded from now on is for the new version, and nothing before it.
-            model_set.swap_if_ready()
+            chunks = lane.buffer.get(min(room, MOST_AT_ONCE), LOOK_S)
+            if model_set is not None:
+                # Here, so that all that is decoded from now on is for the new version, and nothing before it.
+                model_set.swap_if_ready()
             for chunk in chunks:
                 for record in chunk.records:
                     item = intake.decode(record, chunk.epoch)
                     items.append(item)
                     rows += 1 if isinstance(item, Answer) else item.rows
             if items:
-                executor.load.arrived.add(rows)
-                ready.put(items)
-        self.watch.beats.rest("decode")
-        self._buffer.close()
-        ready.close()
+                if lane is self._urgent:
+                    executor.load.arrived.add(rows)
+                lane.ready.put(items)
+        self.watch.beats.rest(name)
+        lane.buffer.close()
+        lane.ready.close()
 
-    def _execute(self, executor: Executor, ready: ReadyQueue) -> None:
-        while not ready.closed and not self._stop_now.is_set():
+    def _execute(self, executor: Executor) -> None:
+        while not self._urgent.ready.closed and not self._stop_now.is_set():
             self.watch.beats.beat("execute")
             executor.step()
         self.watch.beats.rest("execute")
@@ -321,7 +338,7 @@ class _Worker:
         # Looked at more often until ready: the actuation delay that the autoscaler learns is measured by it.
         while not self._stop.wait(interval_s if self._life.ready_at_s else 0.05):
             if self._life.ready_at_s is None:
-                if not self._ownership.joined.is_set():
+                if not self._urgent.ownership.joined.is_set():
                     continue
                 self._life.ready_at_s = time.time()
                 self._life.state = WorkerState.READY
@@ -352,7 +369,9 @@ class _Worker:
         """A static member stays in the group when it closes; one that will not come back has to be taken out."""
         try:
             transport.close()
-            self._admin.remove_static_members(topics.group(self._spec.pipeline), [self._spec.slot])
+            self._admin.remove_static_members(self._urgent.group, [self._spec.slot])
+            if topics.bulk(self._spec.pipeline) in self._commits:
+                self._admin.remove_static_members(topics.bulk_group(self._spec.pipeline), [self._spec.slot])
         except KafkaFailure as error:
             log.warning("worker.leave_failed", extra={"worker": self._spec.slot, "error": str(error)})
         finally:
@@ -373,15 +392,50 @@ class _Worker:
         thread.start()
         return thread
 
+    def _lane(self, topic: str, group: str) -> Lane:
+        settings = self._spec.settings
+        return Lane(
+            topic,
+            group,
+            Ownership(),
+            RecordBuffer(settings.buffer_records, settings.buffer_bytes),
+            # Two batches: one to run next, and one that is being decoded meanwhile.
+            ReadyQueue(2 * self._max_batch, self._changed),
+        )
+
+    def _bulk_lane(self) -> list[Lane]:
+        """The lane for bulk, where the pipeline has its topic."""
+        pipeline = self._spec.pipeline
+        wide = self._admin.partitions(topics.bulk(pipeline))
+        if wide is None:
+            return []
+        if wide > (self._admin.partitions(topics.results(pipeline)) or 0):
+            msg = (
+                f"{topics.bulk(pipeline)} has {wide} partitions, more than {topics.results(pipeline)}: a result is "
+                "written to the partition of its request; add partitions to the results, or delete the bulk topic"
+            )
+            raise WorkerError(msg)
+        return [self._lane(topics.bulk(pipeline), topics.bulk_group(pipeline))]
+
+    def _consumer(self, lane: Lane) -> GroupConsumer:
+        spec, settings = self._spec, self._spec.settings
+        self._commits[lane.topic] = CommitBox()
+        return GroupConsumer(
+            spec.kafka,
+            topic=lane.topic,
+            group=lane.group,
+            instance_id=spec.slot,
+            hooks=lane.ownership,
+            session_timeout_ms=settings.session_timeout_ms,
+            revoke_drain_s=settings.revoke_drain_s,
+            max_poll_records=max(self._max_batch, settings.buffer_records // 2),
+            capacity=lambda: self._capacity,
+        )
+
     def _new_transport(self) -> Transport:
         spec = self._spec
         if spec.settings.delivery == EXACTLY_ONCE:
-            return ExactlyOnce(
-                spec.kafka,
-                slot=spec.slot,
-                topic=topics.requests(spec.pipeline),
-                timeout_ms=spec.settings.transaction_timeout_ms,
-            )
+            return ExactlyOnce(spec.kafka, slot=spec.slot, timeout_ms=spec.settings.transaction_timeout_ms)
         return AtLeastOnce(spec.kafka, slot=spec.slot, commits=self._commits, stop_now=self._stop_now)
 
     def _reply_topic_exists(self, topic: str) -> bool:

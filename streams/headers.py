@@ -52,7 +52,7 @@ LONGEST_ID = 512
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 #: Results written there would be read as requests again, or as the autoscaler's input.
-_NO_REPLY = re.compile(r"__.*|penstock\..*|.*\.requests|.*\.dead-letters|\.{1,2}")
+_NO_REPLY = re.compile(r"__.*|penstock\..*|.*\.requests(\.bulk)?|.*\.dead-letters|\.{1,2}")
 _LONGEST_NUMBER = 18
 _DECIMAL = re.compile(r"[0-9]{1,18}", re.ASCII)
 

@@ -43,6 +43,11 @@ def requests(pipeline: str) -> str:
     return f"{pipeline}.requests"
 
 
+def bulk(pipeline: str) -> str:
+    """The optional topic of requests that can wait: served with what urgent ones leave."""
+    return f"{pipeline}.requests.bulk"
+
+
 def results(pipeline: str) -> str:
     """The topic that results are written to, unless a request names another."""
     return f"{pipeline}.results"
@@ -56,6 +61,11 @@ def dead_letters(pipeline: str) -> str:
 def group(pipeline: str) -> str:
     """The consumer group of a pipeline's workers."""
     return f"penstock.{pipeline}"
+
+
+def bulk_group(pipeline: str) -> str:
+    """The consumer group of the same workers on `bulk`: bulk comes and goes without a rebalance of the urgent lane."""
+    return f"penstock.{pipeline}.bulk"
 
 
 def pipeline_of(requests_topic: str) -> str:
@@ -83,6 +93,8 @@ class TopicSettings:
 
     #: Partitions of requests and of results: the ceiling of the fleet, since a partition has one owner.
     partitions: int = 12
+    #: Whether there is a topic for bulk as well, `<pipeline>.requests.bulk`. Workers look for it when they start.
+    bulk: bool = False
     #: Copies of each record; 1 = the embedded broker has one node. Use 3 on a real cluster.
     replication_factor: int = 1
     #: Copies that must have a record before it counts as written; use 2 with 3 copies.
@@ -113,7 +125,7 @@ class TopicSettings:
 
 
 def topic_specs(pipeline: str, settings: TopicSettings) -> dict[str, TopicSpec]:
-    """The four topics that a pipeline needs, by name."""
+    """The four topics that a pipeline needs, by name, and the one for bulk if it is wanted."""
 
     def spec(partitions: int, retention_ms: float, record_bytes: int) -> TopicSpec:
         config = {
@@ -131,13 +143,16 @@ def topic_specs(pipeline: str, settings: TopicSettings) -> dict[str, TopicSpec]:
     letters_kept_ms = settings.dead_letter_retention_hours * 3_600_000
     letter_bytes = settings.max_record_bytes + settings.dead_letter_headroom_bytes
     answered = spec(settings.partitions, kept_ms, settings.max_record_bytes)
-    return {
+    specs = {
         requests(pipeline): spec(settings.partitions, kept_ms, settings.max_record_bytes),
         results(pipeline): replace(answered, config={**answered.config, **stamped}),
         # As many partitions as requests, so that letters keep the order and the place of their requests.
         dead_letters(pipeline): spec(settings.partitions, letters_kept_ms, letter_bytes),
         TELEMETRY: spec(TELEMETRY_PARTITIONS, TELEMETRY_RETENTION_MS, settings.max_record_bytes),
     }
+    if settings.bulk:
+        specs[bulk(pipeline)] = spec(settings.partitions, kept_ms, settings.max_record_bytes)
+    return specs
 
 
 def ensure_topics(admin: Admin, pipeline: str, settings: TopicSettings) -> tuple[str, ...]:
@@ -165,7 +180,7 @@ def ensure_topics(admin: Admin, pipeline: str, settings: TopicSettings) -> tuple
             f"partition of its request; add partitions to the narrower one, or delete {sink} and start again"
         )
         raise TopicMismatch(msg)
-    for name in (source, sink, dead_letters(pipeline)):
+    for name in specs.keys() - {TELEMETRY}:
         specs[name] = TopicSpec(wide, specs[name].replication_factor, specs[name].config)
     created = admin.create_topics({name: spec for name, spec in specs.items() if found[name] is None})
     differences = []

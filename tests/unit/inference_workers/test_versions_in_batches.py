@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from inference_workers import batching, serving_control
+from inference_workers.buffer import RecordBuffer
 from inference_workers.counters import Counters
 from inference_workers.device import Device
 from inference_workers.executor import Executor
 from inference_workers.intake import Intake
+from inference_workers.lanes import Lane
 from inference_workers.model import ServedModel
 from inference_workers.model_set import ModelSet
 from inference_workers.model_versions import MARKER
@@ -62,11 +64,12 @@ class _Bench:
         self.epoch = 1
         self.intake = Intake(self.models, Limits())
         self.executor = Executor(
-            ready=self.ready,
+            urgent=Lane("t.requests", "g", ownership, RecordBuffer(1, 1), self.ready),
+            bulk=None,
+            bulk_share=0.0,
             models=self.models,
             shadow=ShadowRunner(self.models.shadow_stats, sizes=_SIZES, rtol=1e-3, atol=1e-5),
             fail_non_finite=fail_non_finite,
-            ownership=ownership,
             device=Device(),
             max_batch=8,
             objective_s=1.0,
