@@ -185,9 +185,11 @@ class Writing:
                 shared = SharedHeaders((*content, *batch.shared_pairs(Status.OK)))
         except UnencodableTensor as error:
             return self._without_outputs(answer, Failure("unencodable-output", str(error), "encode"))
-        if len(value) > self.max_bytes:
+        size = len(value) + len(answer.record.key or b"")
+        if size > self.max_bytes:
             message = (
-                f"the result has {len(value)} bytes, the results topic takes {self.max_bytes}; ask with fewer rows"
+                f"the result has {size} bytes with its key, the results topic takes {self.max_bytes}; ask with fewer "
+                "rows, or with a shorter key"
             )
             return self._without_outputs(answer, Failure("result-too-large", message, "encode"))
         return Written(answer, Status.OK, (self._result(answer, value, headers, shared),))
@@ -216,12 +218,16 @@ class Writing:
         self, answer: Answer, value: bytes, headers: list[tuple[str, bytes]], shared: SharedHeaders
     ) -> Outgoing:
         record, reply_to = answer.record, answer.headers.reply_to
+        key = record.key
+        if key is not None and len(key) + len(value) > self.max_bytes:
+            # Only of a failed one, whose value is short: a key that fills a record leaves no room for any answer.
+            key = None
         if reply_to is None:
             # A results topic of ours has as many partitions as the requests: the result's place is its request's, so
             # order within a partition holds for results too.
-            return Outgoing(self.results_topic, record.key, value, headers, record.partition, None, shared)
+            return Outgoing(self.results_topic, key, value, headers, record.partition, None, shared)
         # Of a stranger's topic nothing is known: the key decides.
-        return Outgoing(reply_to, record.key, value, headers, None, None, shared)
+        return Outgoing(reply_to, key, value, headers, None, None, shared)
 
     def _without_batch(self, status: Status) -> tuple[tuple[str, bytes], ...]:
         return (

@@ -69,12 +69,12 @@ def bulk_group(pipeline: str) -> str:
 
 
 def pipeline_of(requests_topic: str) -> str:
-    """The pipeline whose requests a topic holds: `requests` backwards.
+    """The pipeline whose requests a topic holds, in either lane: `requests` and `bulk` backwards.
 
     Raises:
         InvalidPipelineName: the topic is no pipeline's requests topic.
     """
-    name, dot, kind = requests_topic.rpartition(".")
+    name, dot, kind = requests_topic.removesuffix(".bulk").rpartition(".")
     if not dot or kind != "requests":
         msg = f"{requests_topic!r} is no requests topic: those are named <pipeline>.requests"
         raise InvalidPipelineName(msg)

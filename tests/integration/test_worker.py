@@ -14,6 +14,7 @@ from streams import topics
 from streams.headers import CONTENT_TYPE, HEADER_LENGTH
 from streams.kafka import Admin
 from streams.records import Encoding, Status, encode_request
+from streams.topics import TopicSettings, ensure_topics
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Pipeline
@@ -141,6 +142,42 @@ def test_headers_are_obeyed(served: Pipeline) -> None:
     assert by_id["nowhere"].error.startswith("reply-topic-missing")
     assert "elsewhere" not in by_id
     assert [record.key for record in served.read(reply_topic, 1)] == [b"elsewhere"]
+
+
+def test_bulk_is_answered_beside_urgent_requests(served: Pipeline) -> None:
+    """Each lane in order, each request once; a bad record of bulk leaves its dead letter like any other."""
+    with Admin(served.kafka, "test") as admin:
+        ensure_topics(admin, served.name, TopicSettings(partitions=4, bulk=True))
+    served.start("w0")
+    served.wait_ready("w0")
+    value, content = encode_request({"x": np.ones((1, 4), np.float32)}, request_id="x")
+    content = [one for one in content if one[0] != "request-id"]
+    for index in range(300):
+        served.send(f"urgent-{index}", np.full((1, 4), index))
+        headers = [*content, ("request-id", b"bulk-%d" % index)]
+        served.producer.send(topics.bulk(served.name), value=value, key=b"k", headers=headers)
+    served.producer.send(topics.bulk(served.name), value=b"{", headers=[("request-id", b"bad")])
+    results = served.results(601)
+    assert Counter(one.id for one in results) == Counter(
+        [f"{lane}-{index}" for lane in ("urgent", "bulk") for index in range(300)] + ["bad"]
+    )
+    bulk = [one.id for one in results if one.id.startswith("bulk-")]
+    assert bulk == [f"bulk-{index}" for index in range(300)]
+    (letter,) = served.read(topics.dead_letters(served.name), 1)
+    assert dict(letter.headers)["dlq-source"].decode().startswith(topics.bulk(served.name))
+    assert served.stop("w0") == 0
+
+
+def test_a_key_that_fills_a_record_stops_nobody(served: Pipeline) -> None:
+    """There is no room for the key beside any answer: it fails alone, and the next is answered."""
+    served.start("w0")
+    served.wait_ready("w0")
+    value, content = encode_request({"x": np.ones((1, 4), np.float32)}, request_id="large")
+    served.send_raw(value, content, key=b"k" * (1024 * 1024 - 2000))
+    served.send("next", np.ones((1, 4)))
+    by_id = {one.id: one for one in served.results(2)}
+    assert (by_id["large"].status, by_id["next"].status) == (Status.FAILED, Status.OK)
+    assert "shorter key" in (by_id["large"].error or "")
 
 
 def test_a_second_worker_of_the_same_slot_refuses_to_run(served: Pipeline) -> None:
