@@ -50,7 +50,7 @@ def main(job: dict[str, Any]) -> None:
         revoke_drain_s=worker.revoke_drain_s,
         max_poll_records=max(worker.max_batch, worker.buffer_records // 2),
     )
-    transport = ExactlyOnce(kafka, slot=job["slot"], topic=job["requests"], timeout_ms=worker.transaction_timeout_ms)
+    transport = ExactlyOnce(kafka, slot=job["slot"], timeout_ms=worker.transaction_timeout_ms)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     writer = _Writer(job, worker.max_batch, buffer, consumer, transport)
     thread = threading.Thread(target=writer.run, args=(stop,), name="deliver", daemon=True)
@@ -77,7 +77,11 @@ class _Writer:
     def __init__(
         self, job: dict[str, Any], busy_at: int, buffer: RecordBuffer, consumer: GroupConsumer, transport: ExactlyOnce
     ) -> None:
-        self._topic, self._value = job["results"], base64.b64decode(job["result_value"])
+        self._requests, self._topic, self._value = (
+            job["requests"],
+            job["results"],
+            base64.b64decode(job["result_value"]),
+        )
         pairs = [(name, base64.b64decode(text)) for name, text in job["result_headers"]]
         self._own = [pair for pair in pairs if pair[0] in OWN]
         self._shared = tuple(pair for pair in pairs if pair[0] not in OWN)
@@ -111,7 +115,7 @@ class _Writer:
             for record in chunk.records
         ]
         with self._pace.sending():
-            self._transport.send(records, offsets, group)
+            self._transport.send(records, self._requests, offsets, group)
 
 
 if __name__ == "__main__":

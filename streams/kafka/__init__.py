@@ -5,7 +5,7 @@ Others import from here; `group_consumer` and `transactions` hold what only work
 
 from __future__ import annotations
 
-from streams.kafka import guards
+from streams.kafka import guards, unpacking
 from streams.kafka.admin import Admin, TopicSpec
 from streams.kafka.producer import close_producer, new_producer
 from streams.kafka.reader import commit_offsets, new_reader
@@ -26,3 +26,4 @@ __all__ = [
 ]
 
 guards.install()
+unpacking.install()
