@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+#: Columns of the table where no terminal sets them.
+_PIPE_WIDTH = 200
+
 
 @click.command("acls")
 @config_option
@@ -80,12 +83,18 @@ def _apply(tree: settings.Settings, grants: Sequence[Grant], who: str) -> None:
 def _show(grants: Sequence[Grant], who: str) -> None:
     from rich.console import Console  # noqa: PLC0415 - not needed for --help
     from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
-    table = Table(
-        "resource", "name", "pattern", "operation", "for", title=f"Permissions of {who}", title_justify="left"
-    )
+    table = Table("resource", title=f"Permissions of {who}", title_justify="left")
+    # A name that is cut grants nothing.
+    table.add_column("name", no_wrap=True, min_width=max(len(grant.name) for grant in grants))
+    for title in ("pattern", "operation", "for"):
+        table.add_column(title)
     for grant in grants:
-        table.add_row(grant.resource.value, grant.name, grant.pattern.value, grant.operation.value, grant.why)
+        # Not markup, whatever brackets are in a name.
+        name = Text(grant.name)
+        table.add_row(grant.resource.value, name, grant.pattern.value, grant.operation.value, grant.why)
     console = Console()
-    # Into a file or a pipe no column is cut.
-    console.print(table, width=None if console.is_terminal else 160)
+    if not console.is_terminal:
+        console = Console(width=_PIPE_WIDTH)
+    console.print(table)

@@ -116,6 +116,8 @@ def _receive_guarded(receive: Any) -> Any:
     """Received bytes first, their connection's end at the next call, which meets it again."""
 
     def guarded(transport: Any) -> Any:
+        if transport._sock is None:  # noqa: SLF001 - closed by another task after this one was woken
+            return b"", kafka_errors.KafkaConnectionError("closed")
         data, error = receive(transport)
         return (data, None) if data else (data, error)
 
