@@ -55,6 +55,7 @@ class InferenceClient:
         encoding: binary is faster and smaller; JSON can be read by people.
         reply_to: a results topic of this client's own, which must exist; `None` = the pipeline's, which all its clients
             read in whole.
+        bulk: send to the pipeline's bulk topic, which must exist: served with what urgent requests leave.
         timeout_s: seconds after which a request without a result is given up.
         max_pending: most requests that may wait for results at a time.
         delivery_timeout_s: seconds after which a request that no broker accepted is given up.
@@ -73,6 +74,7 @@ class InferenceClient:
         *,
         encoding: Encoding = Encoding.BINARY,
         reply_to: str | None = None,
+        bulk: bool = False,
         timeout_s: float = 120.0,
         max_pending: int = 100_000,
         delivery_timeout_s: float = 30.0,
@@ -88,7 +90,7 @@ class InferenceClient:
         topics.validate_pipeline_name(pipeline)
         self._settings = kafka or KafkaSettings()
         self._encoding = encoding
-        self._requests = topics.requests(pipeline)
+        self._requests = topics.bulk(pipeline) if bulk else topics.requests(pipeline)
         self._results = reply_to or topics.results(pipeline)
         self._reply_to = reply_to
         self._pending = Pending(timeout_s=timeout_s, most=max_pending)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from streams import topics
+from streams.client import InferenceClient
 from streams.headers import CONTENT_TYPE, HEADER_LENGTH
 from streams.kafka import Admin
 from streams.records import Encoding, Status, encode_request
@@ -163,6 +164,8 @@ def test_bulk_is_answered_beside_urgent_requests(served: Pipeline) -> None:
     )
     bulk = [one.id for one in results if one.id.startswith("bulk-")]
     assert bulk == [f"bulk-{index}" for index in range(300)]
+    with InferenceClient(served.name, served.kafka, bulk=True) as client:
+        assert client.submit({"x": np.ones((1, 4), np.float32)}).result(30).source.startswith(topics.bulk(served.name))
     (letter,) = served.read(topics.dead_letters(served.name), 1)
     assert dict(letter.headers)["dlq-source"].decode().startswith(topics.bulk(served.name))
     assert served.stop("w0") == 0
