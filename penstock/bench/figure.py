@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from penstock.bench import candidates as names
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 INK, MUTED, FAINT = "#1f2933", "#6b7785", "#e4e9ee"
 OURS, LIMIT, PEER = "#1b8a5a", "#a9b4c0", "#5b7c99"
-LINES = (OURS, "#d9822b", "#c0587e", "#5b7c99", "#8a6fb0")
+LINES = ("#d9822b", "#c0587e", "#5b7c99", "#8a6fb0", "#7a7a3a")
 
 #: An axis that spans less than this factor gets numbers between its powers of ten.
 NARROW = 12.0
@@ -36,10 +37,11 @@ def write_figure(rows: Sequence[Row], path: Path, note: str) -> None:
     wide = [row for row in rows if row.rows_per_s and (row.rows_per_request > 1 or row.name == names.TENSORFLOW_LIMIT)]
     timed = [row for row in rows if row.rate and row.p50_ms is not None]
     heights = [max(len(single), 1) * 0.3 + 0.9, max(len(wide) * 0.3 + 0.9, 3.4)]
+    tall = sum(heights) + 1.6
     with rc_context({"font.family": "DejaVu Sans", "font.size": 9.5}):
         made = Figure(
-            figsize=(13, sum(heights) + 1.1), facecolor="white",
-            layout=ConstrainedLayoutEngine(h_pad=0.1, w_pad=0.1, hspace=0.04, rect=(0, 0.03, 1, 0.96)),
+            figsize=(13, tall), facecolor="white",
+            layout=ConstrainedLayoutEngine(h_pad=0.1, w_pad=0.1, hspace=0.04, rect=(0, 0.6 / tall, 1, 1 - 0.85 / tall)),
         )  # fmt: skip
         axes = made.subplots(2, 2, height_ratios=heights)
         _bars(axes[0][0], single, "records_per_s", "Records a second, one row a request", logarithmic=True)
@@ -50,7 +52,7 @@ def write_figure(rows: Sequence[Row], path: Path, note: str) -> None:
             "Requests in Kafka to answers in Kafka, side by side", x=0.012, ha="left", fontsize=14, fontweight="bold",
             color=INK,
         )  # fmt: skip
-        made.text(0.012, 0.008, note, fontsize=8.5, color=MUTED)
+        made.text(0.012, 0.006, textwrap.fill(note, 190), fontsize=8.5, color=MUTED, va="bottom")
         made.savefig(path, format="png", dpi=130)
 
 
@@ -83,6 +85,7 @@ def _bars(
     axis.invert_yaxis()
     axis.spines["left"].set_visible(False)
     if not values:
+        _empty(axis)
         return
     if logarithmic:
         axis.set_xscale("log")
@@ -104,15 +107,19 @@ def _lines(axis: Any, rows: Sequence[Row]) -> None:
     by_name: dict[str, list[Row]] = {}
     for row in rows:
         by_name.setdefault(label(row), []).append(row)
-    for (name, points), colour in zip(by_name.items(), LINES, strict=False):
+    others = iter(LINES)
+    for name, points in by_name.items():
+        colour = OURS if points[0].name == names.PENSTOCK else next(others, MUTED)
         points.sort(key=lambda row: row.rate or 0.0)
         rates = [row.rate for row in points]
         axis.plot(rates, [row.p50_ms for row in points], color=colour, marker="o", markersize=4, label=f"{name}, p50")
         axis.plot(
-            rates, [row.p99_ms for row in points], color=colour, marker="o", markersize=4, linestyle=(0, (4, 2)),
-            label=f"{name}, p99",
+            rates, [row.p99_ms for row in points], color=colour, marker="o", markersize=4, markerfacecolor="white",
+            linestyle=(0, (4, 2)), label=f"{name}, p99",
         )  # fmt: skip
-    if rows:
+    if not rows:
+        _empty(axis)
+    else:
         axis.set_xscale("log")
         axis.set_yscale("log")
         axis.set_xlabel("requests a second", color=MUTED)
@@ -126,6 +133,13 @@ def _lines(axis: Any, rows: Sequence[Row]) -> None:
             bbox_to_anchor=(0.5, -0.16),
         )
         _plain_numbers(axis, sorted({row.rate or 0.0 for row in rows}))
+
+
+def _empty(axis: Any) -> None:
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.grid(visible=False)
+    axis.text(0.5, 0.5, "not measured in this run", ha="center", va="center", color=MUTED, transform=axis.transAxes)
 
 
 def _plain_numbers(axis: Any, rates: Sequence[float]) -> None:

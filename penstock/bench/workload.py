@@ -10,6 +10,7 @@ import numpy as np
 
 from penstock.bench.candidates import JSON
 from streams import headers as names
+from streams.errors import MalformedResult
 from streams.records import Encoding, decode_result, encode_request
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def probabilities(value: bytes | None, headers: Headers, encoding: str) -> NDArr
             body: dict[str, Any] = json.loads(value or b"")
             return np.asarray(body["outputs"], np.float32)
         return np.frombuffer(value or b"", "<f4").reshape(-1, 10)
-    except (ValueError, KeyError, TypeError, LookupError):
+    except (MalformedResult, ValueError, TypeError, LookupError, StopIteration):
         return None
 
 

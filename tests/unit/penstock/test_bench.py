@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,10 @@ from penstock.bench.candidates import CANDIDATES, Candidate, select
 from penstock.bench.errors import UnknownRow
 from penstock.bench.ratios import ratios
 from penstock.bench.rows import Measured, Row, find
+from penstock.bench.saturation import Window, _Span
 from penstock.bench.schedule import arrivals, latency
-from penstock.bench.workload import Audit, number_of, probabilities
+from penstock.bench.workload import Audit, Workload, audit, number_of, probabilities
+from penstock.demo.digits import Digits
 
 #: What `penstock bench data-plane --json` promises of each row.
 PROMISED = {
@@ -194,3 +198,65 @@ def test_keys_of_others_are_no_requests_of_ours() -> None:
 def test_an_audit_says_what_is_not_as_it_must_be(found: Audit, said: str | None) -> None:
     """An audit says what is not as it must be."""
     assert found.problem == said
+
+
+@pytest.fixture
+def pictures() -> Digits:
+    """Seven pictures, each with an answer of its own."""
+    images = np.random.default_rng(0).random((7, 8, 8, 1), np.float32)
+    expected = np.random.default_rng(1).random((7, 10), np.float32)
+    return Digits(Path("models/digits"), images, np.zeros(7, np.int64), expected, 1.0, trained_now=False)
+
+
+def test_answers_are_counted_by_id_and_compared_with_the_model(pictures: Digits) -> None:
+    """Of five requests: one right, one right and doubled, one wrong, one as an error, one lost; one of a stranger."""
+    work = Workload(pictures, names.BINARY, 1)
+    right = [pictures.expected[n].tobytes() for n in range(5)]
+    results = [
+        (b"r0", right[0], []),
+        (b"r1", right[1], []),
+        (b"r1", right[1], []),
+        (b"r2", right[3], []),
+        (b"r3", b'{"error": "no"}', [("status", b"failed")]),
+        (b"probe4", right[4], []),
+    ]
+    found = audit(work, results, 5)
+    assert (found.answered, found.duplicated, found.wrong, found.missing) == (4, 1, 2, 1)
+    assert audit(work, results, 5, every=0).wrong == 0
+
+
+def test_a_request_of_many_rows_is_answered_by_all_of_its_rows(pictures: Digits) -> None:
+    """Request 2 of 3 rows has the pictures 6, 0 and 1, round and round."""
+    work = Workload(pictures, names.BINARY, 3)
+    whole = pictures.expected[[6, 0, 1]]
+    assert work.right(2, whole.tobytes(), [])
+    assert not work.right(2, whole[:2].tobytes(), [])
+    assert not work.right(2, whole[::-1].tobytes(), [])
+    # The requests go round with the pictures, so request 2 + 7 asks the same.
+    assert work.request(2).value == work.request(9).value
+    assert work.request(2).key != work.request(9).key
+
+
+def test_a_window_leaves_out_the_warm_up_and_what_comes_after_it() -> None:
+    """It begins at the first look after the warm-up, and has its records before it ends."""
+    span = _Span(Window(warm=100, records=500, seconds=0.0, most_seconds=60.0), 10_000, os.getpid(), os.getpid())
+    for count in (40, 150, 400, 649, 700, 900):
+        span.look(count)
+    assert span.records == 550
+    assert span.end is not None
+    assert not span.used_up
+
+
+def test_a_window_that_ran_out_of_requests_says_so() -> None:
+    """Also where the first look already showed all of them."""
+    window = Window(warm=100, records=500, seconds=60.0, most_seconds=60.0)
+    short = _Span(window, 600, os.getpid(), os.getpid())
+    for count in (200, 600):
+        short.look(count)
+    assert short.used_up
+    assert short.records == 400
+    at_once = _Span(window, 600, os.getpid(), os.getpid())
+    at_once.look(600)
+    assert at_once.used_up
+    assert at_once.records == 0
+    assert at_once.end is not None
