@@ -1,18 +1,16 @@
-"""The benchmark's own side of Kafka: topics, a preload, a reader. By librdkafka, to take little of the cores."""
+"""The benchmark's own side of Kafka: a preload, a reader. By librdkafka, to take little of the cores."""
 
 from __future__ import annotations
 
-import contextlib
 import struct
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
 
 from penstock.bench.errors import CandidateFailed
+from streams import topics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -38,55 +36,17 @@ class Topics:
     @property
     def requests(self) -> str:
         """Topic of the requests."""
-        return f"{self.pipeline}.requests"
+        return topics.requests(self.pipeline)
 
     @property
     def results(self) -> str:
         """Topic of the results."""
-        return f"{self.pipeline}.results"
+        return topics.results(self.pipeline)
 
     @property
     def all(self) -> tuple[str, ...]:
         """Every topic of the run."""
-        return (self.requests, self.results, f"{self.pipeline}.dead-letters")
-
-
-class Cluster:
-    """Administration of the benchmark's broker."""
-
-    def __init__(self, bootstrap: str) -> None:
-        self.bootstrap = bootstrap
-        self._admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET})
-
-    def create(self, names: Iterable[str], partitions: int = PARTITIONS) -> None:
-        """Create topics, and wait until all of their partitions have a leader."""
-        wanted = list(names)
-        for future in self._admin.create_topics([NewTopic(name, partitions, 1) for name in wanted]).values():
-            try:
-                future.result(ANSWER_S)
-            except KafkaException as error:
-                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise
-        deadline = time.monotonic() + ANSWER_S
-        while not all(self._led(name, partitions) for name in wanted):
-            if time.monotonic() > deadline:
-                raise CandidateFailed(f"the broker gave {', '.join(wanted)} no leaders", "see its log, and run again")
-            time.sleep(0.05)
-
-    def _led(self, name: str, partitions: int) -> bool:
-        found = self._admin.list_topics(name, timeout=ANSWER_S).topics.get(name)
-        return (
-            found is not None
-            and found.error is None
-            and len(found.partitions) >= partitions
-            and all(partition.leader >= 0 for partition in found.partitions.values())
-        )
-
-    def delete(self, names: Iterable[str]) -> None:
-        """Delete topics, so that the disk and the broker's memory do not fill."""
-        for future in self._admin.delete_topics(list(names)).values():
-            with contextlib.suppress(KafkaException):
-                future.result(ANSWER_S)
+        return (self.requests, self.results, topics.dead_letters(self.pipeline))
 
 
 class TransactionLog:

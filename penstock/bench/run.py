@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from penstock.bench import candidates as names
 from penstock.bench.children import Child, absent
 from penstock.bench.errors import BenchError, CandidateFailed
-from penstock.bench.kafka_side import Cluster, Results, Topics, content, write
+from penstock.bench.kafka_side import PARTITIONS, Results, Topics, content, write
 from penstock.bench.machine import machine, peer_versions, versions
 from penstock.bench.open_loop import measure
 from penstock.bench.rows import Measured
@@ -30,6 +30,8 @@ from penstock.demo.surroundings import environment
 from penstock.local.paths import cache_directory
 from penstock.local.progress import Bar
 from penstock.local.services import LocalServices, status
+from streams.kafka import Admin, KafkaSettings
+from streams.topics import TopicSettings, ensure_topics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -107,9 +109,11 @@ def run(options: Options, console: Console) -> Outcome:
                 services = stack.enter_context(LocalServices.start(directory, progress=bar, ephemeral=True))
                 digits = training.result()
             broker = status(directory).kafka.pid
+            admin = stack.enter_context(Admin(KafkaSettings(bootstrap_servers=services.bootstrap), "bench"))
             bench = _Bench(
-                options, console, directory=directory, digits=digits, bootstrap=services.bootstrap, broker=broker or 0
-            )
+                options, console, directory=directory, digits=digits, bootstrap=services.bootstrap, broker=broker or 0,
+                admin=admin,
+            )  # fmt: skip
             bench.measure()
         keep = keep or bench.failed
     except BaseException:
@@ -132,11 +136,19 @@ def run(options: Options, console: Console) -> Outcome:
 
 class _Bench:
     def __init__(
-        self, options: Options, console: Console, *, directory: Path, digits: Digits, bootstrap: str, broker: int
+        self,
+        options: Options,
+        console: Console,
+        *,
+        directory: Path,
+        digits: Digits,
+        bootstrap: str,
+        broker: int,
+        admin: Admin,
     ) -> None:
         self._options, self._console, self._directory = options, console, directory
         self._digits, self._bootstrap, self._broker = digits, bootstrap, broker
-        self._cluster = Cluster(bootstrap)
+        self._admin = admin
         self._numbers = itertools.count(1)
         self._workloads: dict[tuple[str, int], Workload] = {}
         #: Requests that a candidate needs, learnt from its first run.
@@ -258,8 +270,7 @@ class _Bench:
 
     def _throughput(self, one: Candidate, turn: int, sent: int) -> Throughput:
         workload = self._workload(one)
-        topics = Topics(f"bench-{next(self._numbers)}")
-        self._cluster.create(topics.all)
+        topics = self._new_topics()
         write(self._bootstrap, topics.requests, (workload.request(number) for number in range(sent)))
         directory = self._directory / topics.pipeline
         whole = one.delivery == names.EXACTLY_ONCE
@@ -270,7 +281,7 @@ class _Bench:
                     broker=self._broker, compared=COMPARED if one.computes else 0,
                 )  # fmt: skip
         finally:
-            self._cluster.delete(topics.all)
+            self._admin.delete_topics(topics.all)
         if self._options.profiles is not None and one.program == names.PENSTOCK:
             self._keep_profile(one, directory, turn)
         return found
@@ -339,8 +350,7 @@ class _Bench:
 
     def _open_loop(self, one: Candidate, turn: int, rate: float) -> str:
         workload = self._workload(one)
-        topics = Topics(f"bench-{next(self._numbers)}")
-        self._cluster.create(topics.all)
+        topics = self._new_topics()
         directory = self._directory / topics.pipeline
         try:
             with self._child(one, topics, directory) as child:
@@ -350,7 +360,7 @@ class _Bench:
                     compared=COMPARED if one.computes else 0,
                 )  # fmt: skip
         finally:
-            self._cluster.delete(topics.all)
+            self._admin.delete_topics(topics.all)
         told = found.latency
         most = self._median(one)
         if found.audit.wrong or (found.audit.duplicated and one.delivery == names.EXACTLY_ONCE):
@@ -374,6 +384,12 @@ class _Bench:
 
     # --- parts
 
+    def _new_topics(self) -> Topics:
+        """As the product makes them, the same for everybody."""
+        made = Topics(f"bench-{next(self._numbers)}")
+        ensure_topics(self._admin, made.pipeline, TopicSettings(partitions=PARTITIONS))
+        return made
+
     def _workload(self, one: Candidate) -> Workload:
         kind = (one.encoding, one.rows)
         if kind not in self._workloads:
@@ -391,9 +407,8 @@ class _Bench:
     def _sample_result(self) -> dict[str, Any]:
         """One result as our worker writes it: the client's limit writes its very bytes."""
         one = names.select([names.PENSTOCK])[0]
-        topics = Topics(f"bench-{next(self._numbers)}")
+        topics = self._new_topics()
         workload = self._workload(one)
-        self._cluster.create(topics.all)
         write(self._bootstrap, topics.requests, (workload.request(number) for number in range(64)))
         deadline = time.monotonic() + FIRST_RESULT_S
         try:
@@ -407,7 +422,7 @@ class _Bench:
                         raise CandidateFailed("our worker gave no result to copy", f"read {child.log_path}")
                 _, value, headers = content(results.arrivals[0].messages[0])
         finally:
-            self._cluster.delete(topics.all)
+            self._admin.delete_topics(topics.all)
         encoded = [[name, base64.b64encode(text).decode()] for name, text in headers]
         return {"result_value": base64.b64encode(value or b"").decode(), "result_headers": encoded}
 
