@@ -9,6 +9,9 @@ from typing import Any, ClassVar
 from streams import secrets
 
 _PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+#: The two client libraries; see `KafkaSettings.library`.
+KAFKA_PYTHON = "kafka-python"
+LIBRDKAFKA = "librdkafka"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,13 @@ class KafkaSettings:
     #: `sasl_mechanism`, `ssl_cafile`. They win over ours. A value `file:/run/secrets/x` is read from that file at each
     #: connection. Never shown: there may be a password among them.
     client: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    #: Which library workers use for requests, results and offsets: `kafka-python`, or `librdkafka` (the extra
+    #: `penstock[librdkafka]`), which costs less CPU a record and cannot share partitions by capacity. `client` is the
+    #: table of raw settings, so the choice has a name of its own.
+    library: str = KAFKA_PYTHON
+    #: Raw librdkafka settings by its own names, e.g. `{"ssl.ca.pem" = "..."}`; those of `client` that have a
+    #: counterpart are translated, and these win over them. Never shown.
+    librdkafka: Mapping[str, Any] = field(default_factory=dict, repr=False)
     #: Age in milliseconds after which clients ask for new partitions and leaders; the library's 5 minutes would leave
     #: new partitions unread for as long.
     metadata_max_age_ms: int = 5_000
@@ -53,6 +63,14 @@ class KafkaSettings:
             if not separator or not host or not port.isdecimal() or not 0 < int(port) < 2**16:
                 msg = f"kafka.bootstrap_servers={server!r}: must be host:port with a port from 1 to 65535"
                 raise ValueError(msg)
+        if self.library not in (KAFKA_PYTHON, LIBRDKAFKA):
+            msg = f"kafka.library={self.library!r}: choose {KAFKA_PYTHON!r} or {LIBRDKAFKA!r}"
+            raise ValueError(msg)
+        if self.librdkafka and self.library != LIBRDKAFKA:
+            msg = (
+                f"kafka.librdkafka has no effect with kafka.library={self.library!r}; choose {LIBRDKAFKA!r}, or drop it"
+            )
+            raise ValueError(msg)
         for name, least in (
             ("metadata_max_age_ms", 100),
             ("bootstrap_timeout_ms", 100),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import itertools
+import queue
 import threading
 import time
 from collections import Counter
@@ -10,18 +14,81 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from inference_workers.ownership import Ownership
 from streams.capacity import Capacity
+from streams.data_path import open_consumer, open_transactions
 from streams.errors import GenerationChanged, KafkaFailure
 from streams.kafka import Admin, KafkaSettings, TopicSpec, new_producer, new_reader
-from streams.kafka.group_consumer import GroupConsumer
-from streams.kafka.transactions import TransactionalProducer
 from streams.records import Outgoing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
 PARTITIONS = 12
+
+
+class Holdings:
+    """What a member owns, and what of it is in hand: a worker's bookkeeping in small. See `RebalanceHooks`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._epochs: dict[int, int] = {}
+        self._revoking: set[int] = set()
+        self._in_hand: Counter[int] = Counter()
+        self._epoch = itertools.count(1)
+        self.joined = threading.Event()
+        #: Each call, with its partitions.
+        self.told: list[tuple[str, frozenset[int]]] = []
+
+    def assigned(self, partitions: Collection[int]) -> None:
+        """These are ours."""
+        with self._lock:
+            self.told.append(("assigned", frozenset(partitions)))
+            self._epochs.update({number: next(self._epoch) for number in partitions})
+            self._revoking -= set(partitions)
+        self.joined.set()
+
+    def revoking(self, partitions: Collection[int]) -> None:
+        """Take nothing more of these."""
+        with self._lock:
+            self.told.append(("revoking", frozenset(partitions)))
+            self._revoking |= set(partitions)
+
+    def drained(self, partitions: Collection[int]) -> bool:
+        """Whether nothing of these is in hand."""
+        with self._lock:
+            return not any(self._in_hand[number] for number in partitions)
+
+    def revoked(self, partitions: Collection[int]) -> None:
+        """These are ours no longer."""
+        with self._lock:
+            self.told.append(("revoked", frozenset(partitions)))
+            self._revoking -= set(partitions)
+            for number in partitions:
+                self._epochs.pop(number, None)
+
+    def take(self, partition: int) -> int | None:
+        """Take a record in hand; its epoch, or `None` = not ours."""
+        with self._lock:
+            if partition not in self._epochs or partition in self._revoking:
+                return None
+            self._in_hand[partition] += 1
+            return self._epochs[partition]
+
+    def owns(self, partition: int, epoch: int) -> bool:
+        """Whether it has been ours without a break since that epoch."""
+        with self._lock:
+            return self._epochs.get(partition) == epoch
+
+    def settle(self, partitions: Iterable[int]) -> None:
+        """Out of hand."""
+        with self._lock:
+            self._in_hand.subtract(partitions)
+
+    @property
+    def partitions(self) -> frozenset[int]:
+        """What is owned now."""
+        with self._lock:
+            return frozenset(self._epochs)
 
 
 class Answering(threading.Thread):
@@ -30,53 +97,82 @@ class Answering(threading.Thread):
     def __init__(self, group: Group, name: str, rows_per_s: float) -> None:
         super().__init__(name=name, daemon=True)
         self.group, self.member, self.rows_per_s = group, name, rows_per_s
-        self.ownership = Ownership()
+        self.holdings = Holdings()
         self.failure: BaseException | None = None
         #: Time of each poll that gave records, by partition.
         self.read_at: dict[int, list[float]] = {}
-        self.halt = threading.Event()
-        self.consumer = GroupConsumer(
+        #: Records as they came, where a test asks for them; they are not answered then.
+        self.keep: list[Any] | None = None
+        self.paused = False
+        self.paused_polls = 0
+        self.halt, self._over = threading.Event(), threading.Event()
+        self._held: queue.Queue[list[tuple[Any, int]] | None] = queue.Queue()
+        self.consumer = open_consumer(
             group.settings,
             topic=group.requests,
             group=group.name,
             instance_id=name,
-            hooks=self.ownership,
+            hooks=self.holdings,
             session_timeout_ms=6000,
             revoke_drain_s=2.0,
             max_poll_records=100,
             capacity=lambda: Capacity("test", self.rows_per_s, self.rows_per_s),
+            meanwhile=lambda: None,
         )
-        self.producer = TransactionalProducer(
+        self.producer = open_transactions(
             group.settings, transactional_id=f"{group.name}-{name}", timeout_ms=10_000, max_request_bytes=1_000_000
         )
 
     @property
     def partitions(self) -> frozenset[int]:
         """What it owns now."""
-        return frozenset(self.ownership.partitions)
+        return self.holdings.partitions
 
     def run(self) -> None:
-        """Read and answer until told to halt."""
+        """Read until told to halt; another thread answers, as in a worker."""
+        answering = threading.Thread(target=self._answer_all, name=f"{self.member}-answers", daemon=True)
+        answering.start()
         try:
             while not self.halt.is_set():
-                records = self.consumer.poll(0.2)
+                self.consumer.set_paused(self.paused)
+                self.paused_polls += self.paused
+                polled = self.consumer.poll(0.02 if self.paused else 0.2)
+                records = [one for some in polled.values() for one in some] if isinstance(polled, dict) else polled
+                if self.keep is not None:
+                    self.keep += records
+                    continue
                 held = []
                 for record in records:
                     self.read_at.setdefault(record.partition, []).append(time.monotonic())
-                    epoch = self.ownership.stamp(record.partition, record.offset)
-                    if epoch is not None and self.ownership.take(record.partition, epoch):
+                    epoch = self.holdings.take(record.partition)
+                    if epoch is not None:
                         held.append((record, epoch))
-                self._answer(held)
-                self.ownership.settle(record.partition for record, _ in held)
+                if held:
+                    self._held.put(held)
+            self._held.put(None)
+            while answering.is_alive():
+                self.consumer.set_paused(True)
+                self.consumer.poll(0.02)
         except BaseException as error:  # noqa: BLE001 - tests look at it
             self.failure = error
+            self._held.put(None)
         finally:
+            self._over.set()
+            answering.join(20)
             self.producer.discard()
 
+    def _answer_all(self) -> None:
+        try:
+            while (held := self._held.get()) is not None:
+                self._answer(held)
+                self.holdings.settle(record.partition for record, _ in held)
+        except BaseException as error:  # noqa: BLE001 - tests look at it
+            self.failure = error
+
     def _answer(self, held: list[tuple[Any, int]]) -> None:
-        while held:
+        while held and not self._over.is_set():
             membership = self.consumer.metadata()
-            held = [(record, epoch) for record, epoch in held if self.ownership.owns(record.partition, epoch)]
+            held = [(record, epoch) for record, epoch in held if self.holdings.owns(record.partition, epoch)]
             offsets = {record.partition: record.offset + 1 for record, _ in held}
             answers = [
                 Outgoing(self.group.results, None, b"%d/%d" % (record.partition, record.offset), [])
@@ -87,7 +183,7 @@ class Answering(threading.Thread):
                     self.producer.send(answers, topic=self.group.requests, group=membership, offsets=offsets)
                 return
             except GenerationChanged:
-                self.halt.wait(0.02)
+                self._over.wait(0.02)
 
     def leave(self) -> None:
         """Stop, close, and leave the group for good."""
@@ -114,7 +210,6 @@ class Group:
     producer: Any
     members: dict[str, Answering] = field(default_factory=dict)
     sent: int = 0
-    member_class: type[Answering] = Answering
 
     @property
     def requests(self) -> str:
@@ -126,9 +221,10 @@ class Group:
         """What they write."""
         return f"{self.name}.results"
 
-    def start(self, name: str, rows_per_s: float = 1.0) -> Answering:
+    def start(self, name: str, rows_per_s: float = 1.0, *, keep: bool = False) -> Answering:
         """A member joins."""
-        member = self.member_class(self, name, rows_per_s)
+        member = Answering(self, name, rows_per_s)
+        member.keep = [] if keep else None
         self.members[name] = member
         member.start()
         return member
@@ -142,6 +238,23 @@ class Group:
         for _ in range(count):
             self.producer.send(self.requests, value=b"%d" % self.sent, partition=self.sent % PARTITIONS)
             self.sent += 1
+
+    @contextlib.contextmanager
+    def load(self) -> Iterator[None]:
+        """Requests at a steady pace, 50 a second for each partition, while the block runs."""
+        over = threading.Event()
+
+        def send() -> None:
+            while not over.wait(0.02):
+                self.send(PARTITIONS)
+
+        sender = threading.Thread(target=send, daemon=True)
+        sender.start()
+        try:
+            yield
+        finally:
+            over.set()
+            sender.join()
 
     def shares(self) -> dict[str, int]:
         """How many partitions each member has."""
@@ -185,10 +298,17 @@ class Group:
 
 
 @pytest.fixture
-def group(pipeline: str, kafka_settings: KafkaSettings) -> Iterator[Group]:
+def library() -> str:
+    """The members' client library; parametrized where both must do the same."""
+    return "kafka-python"
+
+
+@pytest.fixture
+def group(pipeline: str, kafka_settings: KafkaSettings, library: str) -> Iterator[Group]:
     """A group without members, on two topics of twelve partitions."""
+    settings = dataclasses.replace(kafka_settings, library=library)
     with Admin(kafka_settings, "test") as admin:
-        group = Group(pipeline, kafka_settings, admin, new_producer(kafka_settings, "test"))
+        group = Group(pipeline, settings, admin, new_producer(kafka_settings, "test"))
         admin.create_topics({topic: TopicSpec(PARTITIONS, 1) for topic in (group.requests, group.results)})
         try:
             yield group
