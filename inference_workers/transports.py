@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+from streams.data_path import open_producer, open_transactions
 from streams.errors import GenerationChanged, KafkaFailure, OutcomeUnknown
-from streams.kafka import KafkaSettings, new_producer, translated
-from streams.kafka.transactions import open_transactions
+from streams.kafka import KafkaSettings, translated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,7 +86,7 @@ class AtLeastOnce:
         self, settings: KafkaSettings, *, slot: str, commits: Mapping[str, CommitBox], stop_now: threading.Event
     ) -> None:
         self._settings = settings
-        self._producer = new_producer(settings, f"{slot}-results")
+        self._producer = open_producer(settings, f"{slot}-results")
         self._commits = commits
         self._stop_now = stop_now
 

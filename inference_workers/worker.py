@@ -40,9 +40,9 @@ from inference_workers.warming import warm
 from inference_workers.watch import Watch
 from streams import topics
 from streams.capacity import Capacity
+from streams.data_path import open_consumer
 from streams.errors import KafkaFailure
 from streams.kafka import Admin, KafkaSettings, close_producer, new_producer
-from streams.kafka.group_consumer import GroupConsumer
 from streams.records import Limits
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from autoscaler.model import WorkerReport
+    from streams.kafka.group_consumer import GroupConsumer
 
 log = logging.getLogger(__name__)
 
@@ -419,8 +420,8 @@ class _Worker:
 
     def _consumer(self, lane: Lane) -> GroupConsumer:
         spec, settings = self._spec, self._spec.settings
-        self._commits[lane.topic] = CommitBox()
-        return GroupConsumer(
+        commits = self._commits[lane.topic] = CommitBox()
+        consumer: GroupConsumer = open_consumer(
             spec.kafka,
             topic=lane.topic,
             group=lane.group,
@@ -430,7 +431,9 @@ class _Worker:
             revoke_drain_s=settings.revoke_drain_s,
             max_poll_records=max(self._max_batch, settings.buffer_records // 2),
             capacity=lambda: self._capacity,
+            meanwhile=lambda: commits.serve(consumer.commit),
         )
+        return consumer
 
     def _new_transport(self) -> Transport:
         spec = self._spec

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from streams.errors import KafkaFailure
 from streams.kafka import new_producer
+from streams.kafka import transactions as of_kafka_python
 from streams.kafka.group_consumer import GroupConsumer
 from streams.kafka.settings import LIBRDKAFKA
-from streams.kafka.transactions import TransactionalProducer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from streams.capacity import Capacity
     from streams.kafka.group_consumer import RebalanceHooks
     from streams.kafka.settings import KafkaSettings
+    from streams.kafka.transactions import Transactions
 
 
 def open_consumer(
@@ -67,7 +68,7 @@ def open_consumer(
 
 def open_transactions(
     settings: KafkaSettings, *, transactional_id: str, timeout_ms: int, max_request_bytes: int
-) -> Any:
+) -> Transactions:
     """A transactional producer; see `streams.kafka.transactions.TransactionalProducer`.
 
     Raises:
@@ -82,8 +83,9 @@ def open_transactions(
         _need()
         from streams.librdkafka import transactions as other  # noqa: PLC0415 - an extra
 
-        return other.TransactionalProducer(settings, **shared)
-    return TransactionalProducer(settings, **shared)
+        producer: Transactions = other.TransactionalProducer(settings, **shared)
+        return producer
+    return of_kafka_python.open_transactions(settings, **shared)
 
 
 def open_producer(settings: KafkaSettings, client_id: str) -> Any:

@@ -16,6 +16,7 @@ from inference_workers.worker import WorkerSpec, run
 from penstock import logs, settings
 from penstock.cli._options import config_option, log_level_option
 from streams.errors import AuthenticationFailed, Fenced, KafkaFailure, NotAuthorized, TopicMissing
+from streams.kafka.settings import LIBRDKAFKA
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,6 +51,15 @@ def command(*, config: Path, slot: str, type_name: str | None, device: str | Non
         max_result_bytes=tree.topics.max_record_bytes,
         objective_s=tree.pipeline.objective.within_s,
     )
+    if tree.kafka.library == LIBRDKAFKA and len(tree.worker_types) > 1:
+        log.warning(
+            "worker.even_shares",
+            extra={
+                "worker": slot,
+                "why": "kafka.library=librdkafka takes no assignor of ours: each worker gets as many partitions as any "
+                "other, whatever it can do, so the slowest type decides the latency; use kafka-python for mixed fleets",
+            },
+        )
     try:
         run(spec, stop)
     except WorkerError as error:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from streams.errors import BrokerUnavailable, TopicMissing
+from streams.errors import BrokerUnavailable, GenerationChanged, TopicMissing
 from streams.librdkafka.configuration import consumer_configuration
 from streams.librdkafka.errors import ErrorWatch, translate, translated
 
@@ -210,7 +210,7 @@ class GroupConsumer:
             first = self._consumer.poll(max(min(left_s, MEMBERSHIP_S), 0.0))
             if self._watch.fatal is not None:
                 raise translate(self._watch.fatal, "poll")
-            self._membership = self._consumer.consumer_group_metadata()
+            self._note_membership()
             if first is not None or left_s <= MEMBERSHIP_S:
                 return first
 
@@ -250,8 +250,17 @@ class GroupConsumer:
 
         As of the last poll: asked by another thread while one polls, the library never answers (confluent-kafka 2.16).
         The broker refuses an old one, so it need not be fresh, only older than the look at what is owned.
+
+        Raises:
+            streams.errors.GenerationChanged: we are no member now; see the other client's.
+
         """
+        if self._membership is None:
+            raise GenerationChanged("this worker is no member of its group at the moment; it is joining again")
         return self._membership
+
+    def _note_membership(self) -> None:
+        self._membership = self._consumer.consumer_group_metadata() if self._consumer.memberid() else None
 
     def close(self) -> None:
         """Revoke what is owned and disconnect; a static member stays in the group (`Admin.remove_static_members`)."""
@@ -266,7 +275,7 @@ class GroupConsumer:
             consumer.pause(places)
         self._joined_s = time.monotonic()
         # Before the worker can hold a record of them.
-        self._membership = consumer.consumer_group_metadata()
+        self._note_membership()
         if places:
             self._tell_assigned({place.partition for place in places})
 
@@ -280,7 +289,7 @@ class GroupConsumer:
         deadline = time.monotonic() + self._drain_s
         while not self._hooks.drained(partitions) and time.monotonic() < deadline:
             # The join that took them has given us a new generation; under the old one no commit is accepted.
-            self._membership = consumer.consumer_group_metadata()
+            self._note_membership()
             self._meanwhile()
             time.sleep(DRAIN_LOOK_S)
         self._hooks.revoked(partitions)

@@ -13,7 +13,7 @@ from streams.librdkafka.configuration import producer_configuration
 from streams.librdkafka.errors import GENERATION, TOO_LARGE, ErrorWatch, translate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
     from streams.kafka.settings import KafkaSettings
     from streams.records import Outgoing
@@ -98,7 +98,7 @@ class TransactionalProducer:
         if error is not None:
             self._failed.append(error)
 
-    def send(self, records: Iterable[Outgoing], *, topic: str, group: Any, offsets: Mapping[int, int]) -> None:
+    def send(self, records: Sequence[Outgoing], *, topic: str, group: Any, offsets: Mapping[int, int]) -> None:
         """Write `records` and commit next `offsets` (by partition of `topic`) for `group`, atomically.
 
         Args:
@@ -131,7 +131,7 @@ class TransactionalProducer:
                 f"a transaction of {self._transactional_id!r} did not get its records out within {_FULL_S:g} s"
             ) from error
 
-    def _produce(self, records: Iterable[Outgoing]) -> None:
+    def _produce(self, records: Sequence[Outgoing]) -> None:
         produce = self._producer.produce
         for index, record in enumerate(records):
             placed: dict[str, Any] = {}
@@ -142,7 +142,7 @@ class TransactionalProducer:
             waited_s = 0.0
             while True:
                 try:
-                    produce(record.topic, record.value, record.key, headers=list(record.headers), **placed)
+                    produce(record.topic, record.value, record.key, headers=list(record.all_headers), **placed)
                 except BufferError:
                     waited_s += _FULL_LOOK_S
                     if waited_s > _FULL_S:
