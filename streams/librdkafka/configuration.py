@@ -80,7 +80,13 @@ def _configuration(
         "message.max.bytes": settings.max_request_bytes,
         "socket.nagle.disable": True,
     }
-    return {**common, **ours, **_translated(settings.resolved_client(), names), **secrets.resolved(settings.librdkafka, "kafka.librdkafka"), **fixed}
+    return {
+        **common,
+        **ours,
+        **_translated(settings.resolved_client(), names),
+        **secrets.resolved(settings.librdkafka, "kafka.librdkafka"),
+        **fixed,
+    }
 
 
 def _translated(client: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

@@ -171,14 +171,15 @@ class Answering(threading.Thread):
 
     def _answer(self, held: list[tuple[Any, int]]) -> None:
         while held and not self._over.is_set():
-            membership = self.consumer.metadata()
-            held = [(record, epoch) for record, epoch in held if self.holdings.owns(record.partition, epoch)]
-            offsets = {record.partition: record.offset + 1 for record, _ in held}
-            answers = [
-                Outgoing(self.group.results, None, b"%d/%d" % (record.partition, record.offset), [])
-                for record, _ in held
-            ]
             try:
+                # In this order: the snapshot, then what is owned; see docs/DESIGN.md.
+                membership = self.consumer.metadata()
+                held = [(record, epoch) for record, epoch in held if self.holdings.owns(record.partition, epoch)]
+                offsets = {record.partition: record.offset + 1 for record, _ in held}
+                answers = [
+                    Outgoing(self.group.results, None, b"%d/%d" % (record.partition, record.offset), [])
+                    for record, _ in held
+                ]
                 if held:
                     self.producer.send(answers, topic=self.group.requests, group=membership, offsets=offsets)
                 return

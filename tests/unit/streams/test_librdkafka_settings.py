@@ -44,10 +44,10 @@ def test_who_wins() -> None:
     assert "fetch.wait.max.ms" not in producer_configuration(settings, {}, {})
 
 
-@pytest.mark.parametrize("name", ["sasl_mechanisms", "ssl_context", "sasl.mechanism"])
+@pytest.mark.parametrize("name", ["sasl_mechanisms", "ssl_context", "sasl.mechanism", "check_crc"])
 def test_what_cannot_be_said_is_refused(name: str) -> None:
     """A security setting must not be dropped in silence; its value is not shown."""
-    settings = KafkaSettings("a:1", library="librdkafka", client={name: "s3cret"})
+    settings = KafkaSettings("a:1", library="librdkafka", client={**TLS, name: "s3cret"})
     with pytest.raises(KafkaFailure, match=rf"kafka\.client has {name}") as caught:
         producer_configuration(settings, {}, {})
     assert "s3cret" not in str(caught.value)
