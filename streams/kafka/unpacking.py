@@ -31,7 +31,7 @@ def install() -> None:
 
 def _unpack(fetched: Any, place: Any, batches: Any, key_deserializer: Any, value_deserializer: Any) -> Iterator[Any]:
     """The records of a fetch, in order, without those that are not to be seen."""
-    if key_deserializer is not None or value_deserializer is not None or fetched.metric_aggregator is not None:
+    if key_deserializer is not None or value_deserializer is not None:
         yield from _theirs(fetched, place, batches, key_deserializer, value_deserializer)
         return
     last = None
@@ -48,6 +48,9 @@ def _unpack(fetched: Any, place: Any, batches: Any, key_deserializer: Any, value
         if _aborted(fetched, batch) or batch.is_control_batch:
             fetched.next_fetch_offset = batch.next_offset
             continue
+        # For the library's own metrics.
+        fetched.records_read += batch.records_count
+        fetched.bytes_read += batch.size_in_bytes
         yield from _records(fetched, place, batch)
     # The last offset of a batch stands in its head even where compaction has taken the record: the next fetch goes on
     # behind it.

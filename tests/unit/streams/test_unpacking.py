@@ -89,6 +89,19 @@ def test_a_name_that_is_not_utf_8_is_changed_and_read() -> None:
     assert record.headers == [("a?c", b"1")]
 
 
+def test_a_consumer_reads_this_way() -> None:
+    """Consumers of this package have neither deserialisers nor anything else that would take the library's way."""
+    told: list[Any] = []
+    aggregator = SimpleNamespace(record=lambda *facts: told.append(facts))
+    data = raw([(1, b"k", b"v", []), (2, b"k", b"w", [])])
+    fetched = Fetcher.PartitionRecords(0, PLACE, MemoryRecords(data), metric_aggregator=aggregator)
+    assert fetched.record_iterator is not None
+    found = fetched.take()
+    assert [record.value for record in found] == [b"v", b"w"]
+    assert all(record.serialized_header_size == -1 for record in found), "the library would have counted"
+    assert told == [(PLACE, len(data), 2)]
+
+
 def test_a_reader_with_deserialisers_gets_the_librarys_way() -> None:
     """They are of no use to us, and a user's own consumer may have them."""
     upper = SimpleNamespace(deserialize=lambda _topic, _headers, data: data.upper())
