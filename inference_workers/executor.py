@@ -138,7 +138,7 @@ class Executor:
                 return [], []
             return self._take(bulk, bulk.ready.front(self._alone(), MOST_RECORDS, 0))
         if front.batch:
-            choice = forming.choose(self._situation(front.batch))
+            choice = self._choose(front.batch)
             if choice.count:
                 front = front.first(choice.count)
             else:
@@ -174,6 +174,14 @@ class Executor:
         if curve is None:
             return self._cap
         return max((size for size in self._sizes if size <= self._cap and curve.seconds(size) <= most), default=1)
+
+    def _choose(self, batch: Sequence[Pending]) -> forming.Choice:
+        """The decision; without the trouble of describing the situation where it is plain."""
+        if all(one.headers.deadline_at_ms is None for one in batch):
+            rows = sum(one.rows for one in batch)
+            if rows >= self._cap and self.load.busy >= forming.PRESSED:
+                return forming.Choice(len(batch))
+        return forming.choose(self._situation(batch))
 
     def _situation(self, batch: Sequence[Pending]) -> Situation:
         return Situation(

@@ -16,6 +16,9 @@ EXACTLY_ONCE, AT_LEAST_ONCE, AUTO_COMMIT = "exactly-once", "at-least-once", "aut
 #: Names that the ratios refer to.
 TENSORFLOW_LIMIT = "tensorflow-limit"
 CLIENT_LIMIT = "kafka-client-limit"
+TRANSPORT_LIMIT = "penstock-transport-limit"
+#: They write the same bytes each time, of a result that our worker wrote.
+WITHOUT_MODEL = (CLIENT_LIMIT, TRANSPORT_LIMIT)
 PENSTOCK = "penstock"
 HANDWRITTEN = "handwritten-exactly-once"
 HANDWRITTEN_JSON = "handwritten-json"
@@ -58,8 +61,8 @@ class Candidate:
 
     @property
     def computes(self) -> bool:
-        """Whether its answers are answers; the client's limit writes the same bytes each time."""
-        return self.name != CLIENT_LIMIT
+        """Whether its answers are answers; the limits without a model write the same bytes each time."""
+        return self.name not in WITHOUT_MODEL
 
     @property
     def label(self) -> str:
@@ -130,8 +133,16 @@ CANDIDATES: tuple[Candidate, ...] = (
         CLIENT_LIMIT,
         _KAFKA_PYTHON,
         EXACTLY_ONCE,
-        program="module:penstock.bench.client_limit",
+        program="peer:kafka_python_limit.py",
         uses=(_KAFKA_PYTHON,),
+        timed=True,
+    ),
+    Candidate(
+        TRANSPORT_LIMIT,
+        _KAFKA_PYTHON,
+        EXACTLY_ONCE,
+        program="module:penstock.bench.client_limit",
+        uses=("penstock", _KAFKA_PYTHON),
         timed=True,
     ),
     *_ours(),

@@ -69,7 +69,7 @@ def label(row: Row) -> str:
 def _colour(row: Row) -> str:
     if row.name == names.PENSTOCK:
         return OURS
-    return LIMIT if row.name in (names.TENSORFLOW_LIMIT, names.CLIENT_LIMIT) else PEER
+    return LIMIT if row.name in (names.TENSORFLOW_LIMIT, *names.WITHOUT_MODEL) else PEER
 
 
 def _bars(

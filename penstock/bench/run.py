@@ -165,7 +165,7 @@ class _Bench:
             if why:
                 self._note(one, why)
         runs = [one for one in self._options.candidates if absent(one) is None]
-        if any(one.name == names.CLIENT_LIMIT for one in runs):
+        if any(not one.computes for one in runs):
             self._template = self._sample_result()
         for turn in range(self._options.repeat):
             # Turned by one each time, so that nobody always comes after the same neighbour.
@@ -218,7 +218,7 @@ class _Bench:
 
     def _note(self, one: Candidate, words: str) -> None:
         self.measured[one.key].notes.append(words)
-        if one.name in (names.PENSTOCK, names.TENSORFLOW_LIMIT, names.CLIENT_LIMIT):
+        if one.name in (names.PENSTOCK, names.TENSORFLOW_LIMIT, *names.WITHOUT_MODEL):
             self.problems.append(f"{one.label}: {words}")
 
     # --- throughput
@@ -400,7 +400,7 @@ class _Bench:
         profile = self._options.profiles is not None and one.program == names.PENSTOCK
         return Child(
             one, topics=topics, bootstrap=self._bootstrap, model=self._digits.model, directory=directory,
-            extra=self._options.worker, told=self._template if one.name == names.CLIENT_LIMIT else None,
+            extra=self._options.worker, told=None if one.computes else self._template,
             profile=profile,
         )  # fmt: skip
 
