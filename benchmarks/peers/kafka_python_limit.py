@@ -1,4 +1,4 @@
-"""The limit of kafka-python by its public interface: consume, write one result a request, commit, in large transactions.
+"""The limit of kafka-python by its public interface: consume, write a result each, commit, in large transactions.
 
 No request is decoded and nothing is computed: each result has the very bytes, value and headers, of one that our
 worker wrote. Settings are those found best for it: the short retry pause, a linger so that nothing leaves before the
