@@ -21,6 +21,7 @@ from inference_workers import model as models
 from inference_workers import slot as slots
 from inference_workers.answers import Answer, Writing
 from inference_workers.buffer import Chunk, RecordBuffer
+from inference_workers.busy import BusyShare
 from inference_workers.counters import Counters
 from inference_workers.delivery import Deliverer, Source, Transport
 from inference_workers.device import parse_device
@@ -75,6 +76,8 @@ SWITCH_INTERVAL_S = 0.001
 REPLY_TOPIC_MEMORY_S = 30.0
 #: Batches before the fitted curve is told to the group: the first ones are slow, and two points make any line.
 MEASURED_BATCHES = 32
+#: Part of the time that the device works from which on a worker's measurement counts against its type's.
+LOADED = 0.5
 #: Bytes of a record that are not its value, left free below the topic's limit.
 RECORD_OVERHEAD = 8192
 
@@ -145,6 +148,7 @@ class _Worker:
         self._commits: dict[str, CommitBox] = {}
         #: What the group is told of us; replaced whole by the main thread, read by the client's threads.
         self._capacity = Capacity(spec.worker_type.name, spec.worker_type.curve.capacity_per_s)
+        self._busy = BusyShare()
         self._reply_topics: dict[str, tuple[bool, float]] = {}
         self.watch = Watch(
             Identity(spec.pipeline, spec.slot, spec.worker_type.name, spec.device),
@@ -356,8 +360,10 @@ class _Worker:
         reporter.send()
 
     def _note_capacity(self, report: WorkerReport) -> None:
+        share = self._busy.update(report.at_s, report.busy_s)
         if report.curve is not None and report.batches >= MEASURED_BATCHES:
-            self._capacity = Capacity(self._capacity.kind, self._capacity.stated, report.curve.capacity_per_s)
+            said, loaded = self._capacity, share is not None and share >= LOADED
+            self._capacity = Capacity(said.kind, said.stated, report.curve.capacity_per_s, loaded=loaded)
 
     def _drain(self, threads: list[threading.Thread]) -> None:
         """Take no more, finish the batch, commit, hand back: all within one deadline."""

@@ -114,12 +114,13 @@ class WeightedAssignor(AbstractPartitionAssignor):  # type: ignore[misc] # kafka
     def relief_by(self, name: str) -> float:
         """By what factor the busiest member's load would fall, were all placed anew by what `name` can do now.
 
-        1 = nothing gained, or nothing known of the others. Called on the polling thread.
+        1 = nothing gained, nothing known of the others, or idle. Called on the polling thread.
         """
-        homes, said = self._homes, dict(self._said)
-        if name not in said:
+        homes, said, now = self._homes, dict(self._said), self._capacity()
+        # An idle member needs no relief, and a loaded one asks for itself.
+        if name not in said or not now.loaded:
             return 1.0
-        said[name] = self._capacity()
+        said[name] = now
         held: dict[str, set[Place]] = {member: set() for member in said}
         counts: dict[str, int] = defaultdict(int)
         for one, member in homes.items():

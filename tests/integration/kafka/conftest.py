@@ -116,7 +116,7 @@ class Answering(threading.Thread):
             session_timeout_ms=6000,
             revoke_drain_s=2.0,
             max_poll_records=100,
-            capacity=lambda: Capacity("test", self.rows_per_s, self.rows_per_s),
+            capacity=lambda: Capacity("test", 1000.0, self.rows_per_s, loaded=True),
             meanwhile=lambda: None,
         )
         self.producer = open_transactions(
