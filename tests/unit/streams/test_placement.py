@@ -174,17 +174,26 @@ def test_more_members_than_partitions() -> None:
 
 
 def test_who_comes_back_finds_its_own() -> None:
-    """A static member restarts and claims nothing: what nobody claims goes back to where it was."""
+    """Static members restart and claim nothing: what nobody claims goes back to where it was."""
     topic = frozenset({REQUESTS})
-    homes: dict[Place, str] = {(REQUESTS, n): ("a", "b", "c")[n % 3] for n in range(9)}
+    homes: dict[Place, str] = {(REQUESTS, number): name for number, name in enumerate("ccabacbab")}
     of = {name: frozenset(one for one, home in homes.items() if home == name) for name in "abc"}
-    members = [Member("a", topic, of["a"]), Member("b", topic), Member("c", topic, of["c"])]
+    members = [Member("a", topic, of["a"]), Member("b", topic), Member("c", topic)]
     assert place(members, dict.fromkeys("abc", 1.0), {REQUESTS: 9}, homes) == of
     # A claim weighs more than a memory, and a home that is gone is none.
-    members = [Member("a", topic, of["a"] | of["b"]), Member("c", topic, of["c"])]
+    members = [Member("a", topic, of["a"] | of["b"]), Member("c", topic)]
     placed = place(members, dict.fromkeys("ac", 1.0), {REQUESTS: 9}, homes)
     assert of["c"] <= placed["c"]
     assert placed["a"] <= of["a"] | of["b"]
+
+
+def test_what_has_its_twin_elsewhere_is_given_up_first() -> None:
+    """A worker that must give up two of four bulk partitions keeps those whose requests it has."""
+    both = frozenset({REQUESTS, BULK})
+    a = Member("a", both, frozenset({(REQUESTS, 2), (REQUESTS, 3), *((BULK, n) for n in range(4))}))
+    b = Member("b", both, frozenset({(REQUESTS, 0), (REQUESTS, 1)}))
+    placed = place([a, b], {"a": 1.0, "b": 1.0}, {REQUESTS: 4, BULK: 4})
+    assert placed["a"] == {(topic, n) for topic in both for n in (2, 3)}
 
 
 def test_a_topic_that_only_some_read_is_only_theirs() -> None:
