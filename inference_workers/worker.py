@@ -195,6 +195,7 @@ class _Worker:
             counters=self._counters,
             broken_model_batches=settings.broken_model_batches,
             deliver=self._hand_on,
+            wait_for_turn=self._wait_for_turn,
         )
         self.watch.serving(model=lambda: (model_set.current.name, model_set.current.version), curve=executor.fit.curve)
         limits = _limits(settings)
@@ -337,6 +338,10 @@ class _Worker:
         self.watch.batch(answers)
         with self.watch.beats.waiting("execute"):
             self._deliverer.put(answers)
+
+    def _wait_for_turn(self, timeout_s: float) -> None:
+        # Not the bound method, for the same reason.
+        self._deliverer.wait_for_turn(timeout_s)
 
     def _deliver(self) -> None:
         self._deliverer.run()
