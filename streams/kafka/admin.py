@@ -194,6 +194,9 @@ class Admin:
             under way, and for a group that does not exist.
         """
         described = self._ask(f"describe the group {group}", lambda: self._client.describe_groups([group]))[group]
+        if described.get("error"):
+            # The library raises nothing here, and would ask a broker that coordinates the group no more for ever.
+            self._forget_brokers()
         if described.get("group_state") != "Stable":
             return {}
         return {
@@ -254,10 +257,13 @@ class Admin:
                 give_up_at_s = give_up_at_s or now + self._retry_s
                 if not error.retriable or now >= give_up_at_s:
                     raise
-                # The library remembers for ever which broker coordinates a group and which controls the cluster.
-                self._client._manager.cluster._coordinators.clear()  # noqa: SLF001 - nothing public forgets it
-                self._client._controller_id = None  # noqa: SLF001 - the same
+                self._forget_brokers()
                 time.sleep(RETRY_PAUSE_S)
+
+    def _forget_brokers(self) -> None:
+        """The library remembers for ever which broker coordinates a group and which controls the cluster."""
+        self._client._manager.cluster._coordinators.clear()  # noqa: SLF001 - nothing public forgets it
+        self._client._controller_id = None  # noqa: SLF001 - the same
 
     def _offsets(self, topic: str, spec: OffsetSpec) -> dict[int, int]:
         count = self._count(topic)
