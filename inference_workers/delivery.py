@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import queue
-import threading
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,6 +17,7 @@ from streams.errors import GenerationChanged, KafkaFailure, OutcomeUnknown
 from streams.records import Outgoing, Status
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Mapping, Sequence
 
     from inference_workers.counters import Counters
@@ -89,15 +89,6 @@ class Deliverer:
         self._counters = counters
         self._stop_now = stop_now
         self._done = False
-        #: Told each time that the queue was emptied.
-        self._emptied = threading.Condition()
-
-    def wait_for_turn(self, timeout_s: float) -> None:
-        """Wait up to `timeout_s` until a batch that is put now would be the next one to be sent."""
-        if self._queue.empty():
-            return
-        with self._emptied:
-            self._emptied.wait_for(self._queue.empty, timeout_s)
 
     def put(self, answers: list[Answer]) -> None:
         """Hand a batch over; waits while the queue is full, which is what holds the model back.
@@ -136,8 +127,6 @@ class Deliverer:
             if answers is None:
                 break
             answers = self._with_waiting(answers)
-            with self._emptied:
-                self._emptied.notify_all()
             try:
                 now_s = time.time()
                 written = [self._write(answer, now_s) for answer in answers]

@@ -39,9 +39,6 @@ log = logging.getLogger(__name__)
 MOST_RECORDS = 1024
 #: Seconds between looks at whether to stop while nothing waits.
 IDLE_LOOK_S = 0.5
-#: Longest wait for one's turn to be delivered, in seconds: a transaction takes about as long beside the broker, and
-#: where it takes longer the device should rather work ahead.
-MOST_TURN_S = 0.02
 #: Shapes of batches remembered as run before: open dimensions may take any size.
 MOST_SHAPES = 4096
 
@@ -64,7 +61,6 @@ class Executor:
         counters: told of each batch.
         broken_model_batches: batches in a row that fail whole before the model counts as broken.
         deliver: takes the answers of a batch; may wait.
-        wait_for_turn: waits, at most so many seconds, until the next answers would be sent at once.
         now_s: Unix seconds.
 
     """
@@ -84,7 +80,6 @@ class Executor:
         counters: Counters,
         broken_model_batches: int,
         deliver: Callable[[list[Answer]], None],
-        wait_for_turn: Callable[[float], None] = lambda _timeout_s: None,
         now_s: Callable[[], float] = time.time,
     ) -> None:
         self._urgent, self._bulk, self._device = urgent, bulk, device
@@ -98,7 +93,7 @@ class Executor:
         self._counters = counters
         self._broken_model_batches = broken_model_batches
         self._failed_in_a_row = 0
-        self._deliver, self._wait_for_turn = deliver, wait_for_turn
+        self._deliver = deliver
         self._now_s = now_s
         self.load = Load()
         #: Version, padded rows and key of batches that have been run.
@@ -142,11 +137,6 @@ class Executor:
             if bulk is None:
                 return [], []
             return self._take(bulk, bulk.ready.front(self._alone(), MOST_RECORDS, 0))
-        if front.batch and self._may_wait(front.batch):
-            # What is computed while another batch waits for its transaction would only wait behind it: one larger batch
-            # costs less, and nobody is later for it.
-            self._wait_for_turn(MOST_TURN_S)
-            front = ready.front(self._cap - owed, MOST_RECORDS, 0)
         if front.batch:
             choice = self._choose(front.batch)
             if choice.count:
@@ -160,14 +150,6 @@ class Executor:
             more_answers, more = self._company(bulk, batch, owed)
             answers, batch = answers + more_answers, batch + more
         return answers, batch
-
-    def _may_wait(self, batch: Sequence[Pending]) -> bool:
-        """Whether there is room in the batch, no pressure, and nobody in it with a deadline."""
-        return (
-            self.load.busy < forming.PRESSED
-            and sum(one.rows for one in batch) < self._cap
-            and all(one.headers.deadline_at_ms is None for one in batch)
-        )
 
     def _company(self, bulk: Lane, batch: list[Pending], owed: int) -> tuple[list[Answer], list[Pending]]:
         """Bulk for the pad slots of a batch, which cost nothing, and for the rows that it is owed."""

@@ -195,7 +195,6 @@ class _Worker:
             counters=self._counters,
             broken_model_batches=settings.broken_model_batches,
             deliver=self._hand_on,
-            wait_for_turn=self._wait_for_turn,
         )
         self.watch.serving(model=lambda: (model_set.current.name, model_set.current.version), curve=executor.fit.curve)
         limits = _limits(settings)
@@ -221,7 +220,8 @@ class _Worker:
                 max_bytes=spec.max_result_bytes - RECORD_OVERHEAD,
             ),
             queue_size=settings.delivery_queue,
-            busy=lambda: sum(lane.waiting for lane in lanes) >= max_batch,
+            # Not a full batch: a poll brings several at half of the load that would be too much.
+            busy=lambda: sum(lane.waiting for lane in lanes) >= settings.buffer_records // 4,
             counters=self._counters,
             stop_now=self._stop_now,
         )
@@ -338,10 +338,6 @@ class _Worker:
         self.watch.batch(answers)
         with self.watch.beats.waiting("execute"):
             self._deliverer.put(answers)
-
-    def _wait_for_turn(self, timeout_s: float) -> None:
-        # Not the bound method, for the same reason.
-        self._deliverer.wait_for_turn(timeout_s)
 
     def _deliver(self) -> None:
         self._deliverer.run()

@@ -258,24 +258,3 @@ def test_what_was_revoked_while_it_waited_is_dropped_unanswered() -> None:
     assert not bench.step()
     assert not bench.answers
     assert not bench.model.runs
-
-
-def test_a_batch_waits_for_its_turn_to_be_sent_and_takes_along_what_comes() -> None:
-    """Computed earlier, it would only wait behind the one before it. Not under pressure, and not past a deadline."""
-    bench = Bench()
-
-    def another_arrives(timeout_s: float) -> None:
-        assert timeout_s <= 0.02
-        bench.put(bench.urgent, 2.0)
-
-    bench.executor._wait_for_turn = another_arrives
-    bench.put(bench.urgent, 1.0)
-    bench.step()
-    assert bench.model.runs == [[1.0, 2.0]]
-    bench.put(bench.urgent, 3.0, deadline_ms=int(NOW_S * 1000) + 5000)
-    bench.step()
-    assert bench.model.runs[1:] == [[3.0]]
-    bench.executor.load.held.add(10.0)
-    bench.put(bench.urgent, 4.0)
-    bench.step()
-    assert bench.model.runs[2:] == [[4.0]]
