@@ -43,7 +43,7 @@ from inference_workers.watch import Watch
 from streams import topics
 from streams.capacity import Capacity
 from streams.data_path import open_consumer
-from streams.errors import KafkaFailure
+from streams.errors import KafkaFailure, NotAuthorized
 from streams.kafka import Admin, KafkaSettings, close_producer, new_producer
 from streams.records import Limits
 
@@ -420,7 +420,12 @@ class _Worker:
     def _bulk_lane(self) -> list[Lane]:
         """The lane for bulk, where the pipeline has its topic."""
         pipeline = self._spec.pipeline
-        wide = self._admin.partitions(topics.bulk(pipeline))
+        try:
+            wide = self._admin.partitions(topics.bulk(pipeline))
+        except NotAuthorized:
+            # What a cluster that denies by default says of a topic that does not exist, too: most pipelines have none.
+            log.info("worker.no_bulk_lane", extra={"worker": self._spec.slot, "topic": topics.bulk(pipeline)})
+            return []
         if wide is None:
             return []
         if wide > (self._admin.partitions(topics.results(pipeline)) or 0):

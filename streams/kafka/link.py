@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from kafka import errors as kafka_errors
 from kafka.net.compat import KafkaNetClient
 from kafka.net.manager import KafkaConnectionManager
+from kafka.net.transport import KafkaTCPTransport
 from kafka.protocol.metadata import ApiVersionsRequest, CoordinatorType, FindCoordinatorRequest
 
 from streams.kafka.translate import connect
@@ -117,7 +118,10 @@ class Link:
         whatever they cannot finish at once (a connection still being made, a full socket, an error) is left to it.
         """
         connections = [self._manager._conns.get(node) for node in nodes]  # noqa: SLF001 - see above
-        if not all(one is not None and one.connected and one.transport is not None for one in connections):
+        # Over TLS what has arrived may lie in the library's buffers, where waiting on the socket does not see it.
+        if not all(
+            one is not None and one.connected and type(one.transport) is KafkaTCPTransport for one in connections
+        ):
             return
         poller = select.poll()
         by_file = {}
