@@ -91,6 +91,10 @@ def translate(error: BaseException, action: str) -> KafkaFailure:
             return ours(f"cannot {action}: {error}; {cure}")
     if _WRAPPED_REFUSAL in str(error):
         return NotAuthorized(f"cannot {action}: {error}; {_PERMIT}")
+    for inner in error.args:
+        # The library's producer says that it is in an error state, and with it what brought it there.
+        if isinstance(inner, kafka_errors.KafkaError):
+            return translate(inner, action)
     return KafkaFailure(f"cannot {action}: {error!r}; see the cause, and the broker's log")
 
 

@@ -151,3 +151,9 @@ def test_a_header_name_that_is_no_text_stops_nobody() -> None:
     assert [record.headers for record in read] == [[("a", b"1")], made_readable, [], made_readable, [("ü", b"2")]]
     assert [record.value for record in read] == [b"v0", b"v1", b"v2", b"v3", b"v4"]
     assert [record.key for record in read] == [None, b"k", b"kk", b"kkk", b"kkkk"]
+
+
+def test_an_error_within_an_error_is_what_counts() -> None:
+    """As the producer raises at a send after it was fenced."""
+    state = kafka_errors.KafkaError("at least one previous request has failed", kafka_errors.ProducerFencedError())
+    assert isinstance(translate(state, "send"), errors.Fenced)

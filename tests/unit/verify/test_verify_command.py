@@ -119,13 +119,14 @@ def test_a_settings_file_brings_cluster_worker_and_copies(tmp_path: Path) -> Non
     """And `--bootstrap` wins over its address, not over its credentials."""
     path = tmp_path / "penstock.toml"
     path.write_text(
-        '[pipeline]\nname = "p"\nmodel = "m"\n[kafka]\nbootstrap_servers = "a:1"\nclient = {sasl_mechanism = "PLAIN"}\n'
+        '[pipeline]\nname = "p"\nmodel = "m"\n[kafka]\nbootstrap_servers = "a:1"\n'
+        '[kafka.client]\nsecurity_protocol = "SASL_SSL"\nsasl_mechanism = "PLAIN"\n'
         "[worker]\nmax_batch = 7\n[topics]\nreplication_factor = 3\nmin_in_sync = 2\n"
     )
     found = _given("b:2", path)
     assert found.kafka is not None
     assert found.kafka.servers == ["b:2"]
-    assert found.kafka.client == {"sasl_mechanism": "PLAIN"}
+    assert found.kafka.client == {"security_protocol": "SASL_SSL", "sasl_mechanism": "PLAIN"}
     assert (found.worker["max_batch"], found.replication_factor, found.min_in_sync) == (7, 3, 2)
 
 
