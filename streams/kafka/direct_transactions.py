@@ -100,6 +100,7 @@ class DirectTransactions:
         max_request_bytes: largest record, in bytes.
 
     Raises:
+        streams.errors.KafkaFailure: `compression_type` is none that Kafka has, or its library is not installed.
         streams.errors.BrokerUnavailable: the coordinator does not take the name up in time.
         streams.errors.NotAuthorized: the name, or transactions, are not permitted.
 
@@ -113,7 +114,7 @@ class DirectTransactions:
         self._timeout_ms = timeout_ms
         self._max_request_bytes = max_request_bytes
         self._batch_bytes = min(BATCH_BYTES, max_request_bytes)
-        self._codec = _CODECS[settings.client.get("compression_type")]
+        self._codec = _codec(settings.client.get("compression_type"))
         self._producer_id = self._epoch = -1
         self._start()
 
@@ -415,6 +416,17 @@ class DirectTransactions:
             "raise the limit or answer with less",
             index=index,
         )
+
+
+def _codec(name: str | None) -> Codec:
+    """What a user's `compression_type` stands for; asked at the start, since no transaction could be written without."""
+    found = _CODECS.get(name)
+    if found is None or (found.number and not getattr(codec, f"has_{name}")()):
+        usable = ", ".join(one for one in _CODECS if one and (one == "none" or getattr(codec, f"has_{one}")()))
+        raise KafkaFailure(
+            f"kafka.client.compression_type={name!r}: not known, or its library is missing; use {usable}"
+        )
+    return found
 
 
 def _rounds(batches: Sequence[Batch]) -> list[list[Batch]]:
