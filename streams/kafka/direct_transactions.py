@@ -419,7 +419,7 @@ class DirectTransactions:
 
 
 def _codec(name: str | None) -> Codec:
-    """What a user's `compression_type` stands for; asked at the start, since no transaction could be written without."""
+    """What a user's `compression_type` stands for; asked at the start, since nothing could be written without."""
     found = _CODECS.get(name)
     if found is None or (found.number and not getattr(codec, f"has_{name}")()):
         usable = ", ".join(one for one in _CODECS if one and (one == "none" or getattr(codec, f"has_{one}")()))
