@@ -10,7 +10,14 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping  # noqa: TC003 - telemetry builds its codec from these annotations at run time
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
 #: Upper bounds of the latency histogram's buckets, in seconds: a factor of 10^(1/8) (1.33) apart from 1 ms to 100 s, so
 #: a quantile read from it is at most a third above the truth. The bucket after the last bound has no upper end.
@@ -246,16 +253,48 @@ class Rates:
     busiest_share: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ArrivalHistory:
-    """The arrivals that a forecast is made from."""
+    """The arrivals that a forecast is made from. Arrays, since it is made anew at each tick; never written to."""
 
     #: End of the newest bucket: the time of the newest sample.
     until_s: float
-    #: Arrivals in sum by second before `until_s`, oldest first; `None` = not known (no samples), which is not 0.
-    counts: tuple[float | None, ...]
+    #: Arrivals in sum by second before `until_s`, oldest first, shape (seconds,); 0 where not known.
+    counts: NDArray[np.float64]
+    #: Whether the second is known at all, shape (seconds,): a stretch without samples is not silence.
+    known: NDArray[np.bool_]
     #: Arrivals by partition over the covered part of the last two minutes: who is busier than others.
     by_partition: Mapping[int, float]
+
+    @classmethod
+    def of(
+        cls, until_s: float, counts: Sequence[float | None], by_partition: Mapping[int, float] | None = None
+    ) -> ArrivalHistory:
+        """From counts of which `None` = not known."""
+        return cls(
+            until_s,
+            np.array([0.0 if count is None else count for count in counts], dtype=np.float64),
+            np.array([count is not None for count in counts], dtype=bool),
+            by_partition or {},
+        )
+
+    def __eq__(self, other: object) -> bool:
+        """Equal in every second and partition."""
+        return (
+            isinstance(other, ArrivalHistory)
+            and self.until_s == other.until_s
+            and np.array_equal(self.counts, other.counts)
+            and np.array_equal(self.known, other.known)
+            and self.by_partition == other.by_partition
+        )
+
+    __hash__ = None  # type: ignore[assignment] # arrays have no hash
+
+    @property
+    def recent(self) -> NDArray[np.float64]:
+        """Counts since the last second that is not known, shape (n,), n >= 0."""
+        unknown = np.flatnonzero(~self.known)
+        return self.counts[unknown[-1] + 1 :] if unknown.size else self.counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +318,16 @@ class Forecast:
 
 
 @dataclass(frozen=True, slots=True)
+class TypeStatus:
+    """The workers of one type as their own reports have it."""
+
+    #: Workers that serve.
+    ready: int = 0
+    #: When each worker that does not serve yet was asked for, ascending.
+    asked_at_s: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """All that one decision may look at."""
 
@@ -292,6 +341,10 @@ class Observation:
     backlog: Mapping[int, int] | None
     fleet: FleetStatus | None
     control: Control | None
+    #: What the fresh reports say in sum, by type; a type that nobody reported for is absent.
+    workers: Mapping[str, TypeStatus] = field(default_factory=dict)
+    #: When the set of workers that serve last changed, and with it the owners of partitions; `None` = not seen yet.
+    rebalanced_at_s: float | None = None
     #: Reports younger than the settings' `report_fresh_s`, by worker.
     reports: Mapping[str, WorkerReport] = field(default_factory=dict)
     #: 99th percentile of the latency reported over the last 10 s; `None` = no results.

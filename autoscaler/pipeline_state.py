@@ -21,6 +21,7 @@ from autoscaler.model import (
     Observation,
     ServiceCurve,
     TelemetryRecord,
+    TypeStatus,
     WorkerReport,
     WorkerState,
     WorkerType,
@@ -61,6 +62,8 @@ class PipelineState:
         self._reports: dict[str, WorkerReport] = {}
         self._latencies: deque[tuple[float, str, tuple[int, ...]]] = deque(maxlen=_WORKERS * 4)
         self._starts: dict[str, dict[tuple[str, float], float]] = {}
+        self._serving: tuple[str, ...] | None = None
+        self._rebalanced_at_s: float | None = None
         self._claim: Claim | None = None
         self._epoch: int | None = None
 
@@ -106,6 +109,12 @@ class PipelineState:
         settings = self._settings
         sample = self._newest
         fresh = sample is not None and abs(at_s - sample.at_s) <= settings.sample_fresh_s
+        reports = {
+            name: report
+            for name, report in sorted(self._reports.items())
+            if abs(at_s - report.at_s) <= settings.report_fresh_s and report.state is not WorkerState.STOPPED
+        }
+        self._note_owners(reports, at_s)
         return Observation(
             pipeline=self._pipeline,
             at_s=at_s,
@@ -114,11 +123,9 @@ class PipelineState:
             backlog=_backlog(sample) if sample and fresh else None,
             fleet=self._fleet,
             control=self._control,
-            reports={
-                name: report
-                for name, report in sorted(self._reports.items())
-                if abs(at_s - report.at_s) <= settings.report_fresh_s and report.state is not WorkerState.STOPPED
-            },
+            workers=_by_type(reports),
+            rebalanced_at_s=self._rebalanced_at_s,
+            reports=reports,
             p99_s=self._p99_s(at_s),
             history=self._arrivals.history(at_s),
         )
@@ -169,6 +176,13 @@ class PipelineState:
         while len(self._reports) > _WORKERS:
             del self._reports[min(self._reports, key=lambda name: self._reports[name].at_s)]
 
+    def _note_owners(self, reports: dict[str, WorkerReport], at_s: float) -> None:
+        """A change among the workers that serve is a rebalance."""
+        serving = tuple(name for name, report in reports.items() if report.state is WorkerState.READY)
+        if self._serving is not None and serving != self._serving:
+            self._rebalanced_at_s = at_s
+        self._serving = serving
+
     def _p99_s(self, at_s: float) -> float | None:
         since_s = at_s - self._settings.latency_window_s
         return latency.quantile(
@@ -189,6 +203,18 @@ class PipelineState:
             b_s=statistics.median(curve.b_s for curve in curves),
             max_batch=int(statistics.median_low(curve.max_batch for curve in curves)),
         )
+
+
+def _by_type(reports: dict[str, WorkerReport]) -> dict[str, TypeStatus]:
+    ready: dict[str, int] = {}
+    asked: dict[str, list[float]] = {}
+    for report in reports.values():
+        ready.setdefault(report.worker_type, 0)
+        if report.state is WorkerState.READY:
+            ready[report.worker_type] += 1
+        elif report.state is WorkerState.STARTING:
+            asked.setdefault(report.worker_type, []).append(report.asked_at_s)
+    return {name: TypeStatus(count, tuple(sorted(asked.get(name, ())))) for name, count in ready.items()}
 
 
 def _backlog(sample: ArrivalSample) -> dict[int, int]:

@@ -114,7 +114,8 @@ class ArrivalTracker:
         shares = curve.by_partition(_SHARE_WINDOW_S)
         return ArrivalHistory(
             until_s=curve.until_s,
-            counts=tuple(None if count != count else count for count in counts.round(6).tolist()),  # noqa: PLR0124 - NaN
+            counts=np.nan_to_num(counts.round(6)),
+            known=~np.isnan(counts),
             by_partition={p: round(float(shares[i]), 6) for p, i in self._partitions.items()},
         )
 

@@ -47,7 +47,7 @@ def forecast(
     Returns:
         The forecast, or `None` when the newest seconds are not known; and the memory to hand in at the next tick.
     """
-    counts = _known_tail(history)
+    counts = history.recent
     if counts.size < _LEAST_COUNTS:
         return None, memory
     window = int(min(max(settings.reactive_window_s, _WINDOW_OVER_HORIZON * horizon_s), _LONGEST_WINDOW_S))
@@ -88,10 +88,3 @@ def forecast(
         ),
         memory,
     )
-
-
-def _known_tail(history: ArrivalHistory) -> Floats:
-    """Counts since the last second that is not known."""
-    counts = np.array([np.nan if count is None else count for count in history.counts], dtype=np.float64)
-    unknown = np.flatnonzero(np.isnan(counts))
-    return counts[unknown[-1] + 1 :] if unknown.size else counts

@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from autoscaler.errors import NoWorkerTypes
 from autoscaler.forecasting import ForecastMemory, changes, forecast
 from autoscaler.model import Action, Decision, WorkerState
@@ -191,7 +189,7 @@ def _situation(
     fleet: _Fleet,
     state: PolicyState,
 ) -> Situation:
-    known = np.array([c for c in history.counts[-_DISPERSION_WINDOW_S:] if c is not None], dtype=np.float64)
+    known = history.counts[-_DISPERSION_WINDOW_S:][history.known[-_DISPERSION_WINDOW_S:]]
     backlog = float(sum(observation.backlog.values())) if observation.backlog is not None else None
     rebalanced_s = observation.at_s - state.rebalanced_at_s if state.rebalanced_at_s is not None else None
     if backlog is not None and rebalanced_s is not None and 0 <= rebalanced_s <= settings.settle_s:

@@ -20,7 +20,7 @@ ALPHA = SETTINGS.change_significance
 
 def history(counts: list[float | None], until_s: float = 1000.0) -> ArrivalHistory:
     """Counts by second up to `until_s`."""
-    return ArrivalHistory(until_s, tuple(counts), {})
+    return ArrivalHistory.of(until_s, counts)
 
 
 def poisson(rates: list[float], seed: int) -> np.ndarray:
