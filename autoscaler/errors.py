@@ -29,3 +29,7 @@ class ActuatorFailed(AutoscalerError):
 
 class StaleDecider(AutoscalerError):
     """A fleet was declared with an epoch older than one already seen: another decider has taken over."""
+
+
+class UnknownPolicy(AutoscalerError, ValueError):
+    """A policy, or a parameter of one, was asked for that does not exist or cannot be."""
