@@ -94,3 +94,9 @@ class KafkaUnusable(PenstockError):
 
 class NotFound(PenstockError):
     """What a command was asked to show does not exist."""
+
+
+class TraceError(PenstockError):
+    """A trace file cannot be used; the message names file, line and value."""
+
+    exit_code = 2

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: Variables with our prefix that are no settings.
-_NO_SETTINGS = frozenset({"PENSTOCK_ASKED_AT_S", "PENSTOCK_CACHE"})
+_NO_SETTINGS = frozenset({"PENSTOCK_ASKED_AT_S", "PENSTOCK_CACHE", "PENSTOCK_TRACES"})
 _PREFIX = "PENSTOCK_"
 #: Raw client settings that name files.
 _CLIENT_FILES = frozenset({"ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_crlfile"})
@@ -183,7 +183,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
     try:
         settings = Settings.model_validate(tree)
     except ValidationError as error:
-        raise InvalidSettings(f"{path}: {_told(error)}", "see docs/reference/settings.md") from error
+        raise InvalidSettings(f"{path}: {told(error)}", "see docs/reference/settings.md") from error
     base = path.resolve().parent
     return settings.model_copy(
         update={
@@ -228,13 +228,20 @@ def _located(client: Mapping[str, Any], base: Path) -> dict[str, Any]:
     }
 
 
-def _told(error: ValidationError) -> str:
-    """Pydantic's findings in our form: field, what is wrong; never the input, which may be a secret."""
-    told = []
-    for found in error.errors(include_input=False, include_url=False, include_context=False):
+def told(error: ValidationError, *, values: bool = False) -> str:
+    """Pydantic's findings in our form: field, what is wrong.
+
+    Args:
+        error: What pydantic found.
+        values: Say the value too; only for what holds no secrets.
+    """
+    said = []
+    for found in error.errors(include_input=values, include_url=False, include_context=False):
         field = ".".join(str(part) for part in found["loc"])
         message = found["msg"].removeprefix("Value error, ")
         if found["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
             message = "unknown key; check the spelling"
-        told.append(f"{field}: {message}" if field else message)
-    return "; ".join(told)
+        elif values and field and found["type"] != "value_error":
+            field = f"{field}={found['input']!r}"
+        said.append(f"{field}: {message}" if field else message)
+    return "; ".join(said)

@@ -9,12 +9,6 @@ class DemoError(PenstockError):
     """Base of the demo's errors."""
 
 
-class TraceError(DemoError):
-    """A trace file cannot be used; the message names file, line and value."""
-
-    exit_code = 65
-
-
 class TrainingFailed(DemoError):
     """The digits model could not be trained."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from autoscaler.model import Objective, ServiceCurve, WorkerType
 from penstock.demo.arrivals import generated
 from penstock.demo.trace import replay
-from penstock.demo.trace_file import read_trace
+from penstock.trace_file import read_trace
 
 if TYPE_CHECKING:
     from pathlib import Path

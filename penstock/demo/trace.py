@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from penstock.demo.arrivals import Arrivals
-from penstock.demo.errors import TraceError
+from penstock.errors import TraceError
 
 if TYPE_CHECKING:
-    from penstock.demo.trace_file import Numbers, Trace
+    from autoscaler.simulation.trace import Numbers, Trace
 
 #: A bin lasts at most this long in the demo, in seconds: wide bins are compressed until the demo shows their changes.
 BIN_IN_DEMO_S = 1.0

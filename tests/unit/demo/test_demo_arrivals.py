@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autoscaler.simulation.trace import Trace
 from penstock.demo.arrivals import generated, phase_bounds, rate_per_s
-from penstock.demo.errors import TraceError
 from penstock.demo.trace import replay
-from penstock.demo.trace_file import Trace, gaps_path, read_trace
+from penstock.errors import TraceError
+from penstock.trace_file import gaps_path, read_trace
 
 if TYPE_CHECKING:
     from pathlib import Path

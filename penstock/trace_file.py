@@ -6,13 +6,13 @@ import contextlib
 import gzip
 import math
 import zlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock.demo.errors import TraceError
+from autoscaler.simulation.trace import Trace
+from penstock.errors import TraceError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,29 +25,6 @@ GAPS_HEADER = ("gap_start_s", "gap_len_s")
 
 #: Largest number taken, in seconds or requests: beyond it a double no longer counts in ones.
 LARGEST = 1e15
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """Arrivals recorded in bins; the bins of recording gaps are left out."""
-
-    name: str
-    #: Start of each bin since the start of the trace, in recorded seconds.
-    starts_s: Numbers
-    widths_s: Numbers
-    counts: NDArray[np.int64]
-    #: Recorded seconds that were left out as gaps.
-    gap_s: float
-
-    @property
-    def edges_s(self) -> Numbers:
-        """Bin edges on the time axis joined over the gaps, from 0; one more than bins."""
-        return np.concatenate(([0.0], np.cumsum(self.widths_s)))
-
-    @property
-    def end_s(self) -> float:
-        """End of the last bin, in recorded seconds since the start of the trace."""
-        return float(self.starts_s[-1] + self.widths_s[-1])
 
 
 def read_trace(path: Path) -> Trace:

@@ -1,0 +1,1 @@
+"""`penstock simulate`: policies against made-up and recorded loads, beside what knows the future."""
