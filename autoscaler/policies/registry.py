@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 _POLICIES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "penstock": ("penstock_policy", "PenstockPolicy", {}),
     "static": ("static", "StaticPolicy", {}),
+    "keda": ("keda", "KedaPolicy", {"name": "keda"}),
+    "keda-tuned": ("keda", "KedaPolicy", {"name": "keda-tuned", "lag_threshold": 0}),
+    "knative": ("knative", "KnativePolicy", {}),
+    "ray-serve": ("ray_serve", "RayServePolicy", {}),
+    "numaflow": ("numaflow", "NumaflowPolicy", {}),
+    "square-root": ("textbook", "SquareRootPolicy", {}),
+    "pooled-erlang": ("textbook", "PooledErlangPolicy", {}),
 }
 
 #: All names, Penstock's own first.

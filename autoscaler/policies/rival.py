@@ -109,3 +109,34 @@ def keep(observation: Observation, worker_types: Sequence[WorkerType], why: str)
     """
     kept = group(observation, worker_types).declared
     return declare(observation, worker_types, kept, f"{why}: {kept} kept", bound="no-data")
+
+
+def total_backlog(observation: Observation) -> int | None:
+    """Committed lag in sum over partitions; `None` = not known."""
+    return None if observation.backlog is None else sum(observation.backlog.values())
+
+
+def in_flight(observation: Observation, commit_interval_s: float) -> float | None:
+    """Records in the system (waiting or in a batch) as far as the committed lag tells; `None` = not known.
+
+    A record that has been answered still counts as lag until its offset is committed, on average half a commit interval
+    later. Policies made for request counts would read that as work, which would be unfair to them; so rate *
+    commit_interval / 2 is taken off.
+    """
+    lag = total_backlog(observation)
+    if lag is None:
+        return None
+    per_s = arrival_rate(observation, 10.0) or 0.0
+    return max(0.0, lag - per_s * commit_interval_s / 2)
+
+
+def arrival_rate(observation: Observation, window_s: float) -> float | None:
+    """Arrivals a second over the known part of the last `window_s` seconds; `None` = nothing of it is known."""
+    history = observation.history
+    if history is None:
+        return None
+    seconds = max(1, int(window_s))
+    known = history.known[-seconds:]
+    if not known.any():
+        return None
+    return float(history.counts[-seconds:].sum()) / float(known.sum())
