@@ -21,7 +21,9 @@ _POLICIES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "keda-tuned": ("keda", "KedaPolicy", {"name": "keda-tuned", "lag_threshold": 0}),
     "knative": ("knative", "KnativePolicy", {}),
     "ray-serve": ("ray_serve", "RayServePolicy", {}),
+    "flink": ("flink", "FlinkPolicy", {}),
     "numaflow": ("numaflow", "NumaflowPolicy", {}),
+    "faro-mdc": ("faro", "FaroPolicy", {}),
     "square-root": ("textbook", "SquareRootPolicy", {}),
     "pooled-erlang": ("textbook", "PooledErlangPolicy", {}),
 }
