@@ -96,7 +96,14 @@ class NotFound(PenstockError):
     """What a command was asked to show does not exist."""
 
 
-class TraceError(PenstockError):
-    """A trace file cannot be used; the message names file, line and value."""
+class InvalidInput(PenstockError):
+    """What a command was given to work on cannot be: a number out of range, an empty or unreadable file.
+
+    Said in one line, and nothing is written.
+    """
 
     exit_code = 2
+
+
+class TraceError(InvalidInput):
+    """A trace file cannot be used; the message names file, line and value."""

@@ -7,7 +7,6 @@ import functools
 import json
 import signal
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +14,11 @@ import click
 
 from penstock import settings
 from penstock.cli import _letters as shown
-from penstock.cli._options import config_option
+from penstock.cli._options import Moment, config_option
 from penstock.errors import KafkaUnusable, NotFound
 from streams.dead_letters import STAGES
 from streams.dead_letters_plan import Cut, PurgeRule, ReplayPlan
-from streams.dead_letters_selection import Place, Selection, SourceRange, moment_ms
+from streams.dead_letters_selection import Place, Selection, SourceRange
 from streams.dead_letters_topic import DeadLetterTopic, ReplayOrder
 from streams.errors import StreamsError
 
@@ -28,16 +27,6 @@ if TYPE_CHECKING:
 
 #: Bytes of a value that `show` prints unasked.
 SHOWN_BYTES = 2048
-
-
-class _Moment(click.ParamType):
-    name = "TIME"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        try:
-            return value if isinstance(value, int) else moment_ms(value, round(time.time() * 1000))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 class _Source(click.ParamType):
@@ -54,8 +43,8 @@ def _selecting(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the filters, and hand them on as one `selection`."""
 
     @click.option("--reason", "reasons", multiple=True, help="A code, e.g. model-failed; give it again for more.")
-    @click.option("--since", type=_Moment(), help="Requests of this time or later: 2h, 7d, or ISO 8601 (UTC).")
-    @click.option("--until", type=_Moment(), help="Requests before this time.")
+    @click.option("--since", type=Moment(), help="Requests of this time or later: 2h, 7d, or ISO 8601 (UTC).")
+    @click.option("--until", type=Moment(), help="Requests before this time.")
     @click.option("--source", "sources", type=_Source(), multiple=True, help="Where the request was.")
     @click.option("--stage", type=click.Choice(STAGES), help="How far it got.")
     @click.option("--min-attempts", type=click.IntRange(min=1), default=1, help="Tried at least so often.")
@@ -191,7 +180,7 @@ def replay(
 
 @command.command("purge")
 @config_option
-@click.option("--before", type=_Moment(), help="Letters of requests before this time: 7d, or ISO 8601 (UTC).")
+@click.option("--before", type=Moment(), help="Letters of requests before this time: 7d, or ISO 8601 (UTC).")
 @click.option(
     "--through", multiple=True, help="PARTITION/OFFSET: up to this letter; give it again for more partitions."
 )

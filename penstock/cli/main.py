@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from penstock.errors import NotInstalled, PenstockError
+from penstock.errors import InvalidInput, NotInstalled, PenstockError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +25,7 @@ COMMANDS = {
     "autoscaler": "Decide how many workers run, and see to it.",
     "dlq": "Dead letters: look at them, send their requests again, delete them.",
     "bench": "What the data plane costs here, beside the alternatives.",
+    "analyse": "What a workload is like: from a trace file, or from the requests topic itself.",
     "model": "Versions of a model: list, pin, roll back, compare, import.",
     "verify": "Faults on purpose, and a ledger of every request.",
     "acls": "The permissions that each role needs in Kafka.",
@@ -71,6 +72,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return 64
+    except InvalidInput as error:
+        sys.stderr.write(f"Error: {error.cause}; {error.cure}\n")
+        return error.exit_code
     except PenstockError as error:
         sys.stderr.write(f"Error: {error.cause}\nDo: {error.cure}\n")
         return error.exit_code
