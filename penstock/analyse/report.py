@@ -52,8 +52,8 @@ def page(found: Analysis, history: History, png: Path | None = None) -> str:
         made.heading("Burstiness over scales")
         made.picture(
             draw(lambda figure: _burstiness(figure, found), 11, 3.0),
-            "How much more the counts vary than those of a Poisson process. The index counts slow changes in; the local "
-            "one (with its 95 % interval) only sees what differs from one window to the next, as a queue does.",
+            "How much more the counts vary than those of a Poisson process. The index counts slow changes in; the local"
+            " one (with its 95 % interval) only sees what differs from one window to the next, as a queue does.",
         )
     if found.seasons:
         made.heading("Seasons")
