@@ -67,7 +67,7 @@ def test_a_sparse_trace_is_drawn_anew_and_not_multiplied() -> None:
     load = of_trace(trace_of(recorded.tolist()), SMALL)
     assert load.arrivals_s.size == pytest.approx(180_000, abs=4 * 180_000**0.5)
     assert dispersion(load) == pytest.approx(3.5, rel=0.2)
-    assert "smoothed over 10 s and drawn anew" in load.words
+    assert "smoothed over 30 s and drawn anew" in load.words
 
 
 def test_wide_bins_are_filled_with_the_stated_dispersion_and_said() -> None:
