@@ -24,32 +24,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from autoscaler.simulation import assignment
-from autoscaler.simulation.serving import count_until, serve
+from autoscaler.simulation.serving import count_until, serve, tally
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from autoscaler.model import ServiceCurve
+    from autoscaler.simulation.scenario import SimulatedType
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class SimulatedType:
-    """How workers of a type truly are."""
-
-    name: str
-    curve: ServiceCurve
-    price_per_hour: float = 1.0
-    #: Seconds from the request to a worker that serves.
-    boot_s: float = 20.0
-    #: Boots are drawn even from `boot_s * (1 +- boot_spread)`.
-    boot_spread: float = 0.0
-    min_workers: int = 1
-    max_workers: int = 64
 
 
 @dataclass(slots=True)
@@ -149,6 +134,7 @@ class Engine:
         self.committed: Ints = np.zeros(partitions, dtype=np.int64)
         #: Records that have arrived, by partition, as of the last `advance`.
         self.arrived: Ints = np.zeros(partitions, dtype=np.int64)
+        self._told: Ints = np.zeros(partitions, dtype=np.int64)
         #: Rebalances so far, and the seconds that partitions paused in them, summed over partitions.
         self.rebalances = 0
         self.paused_s = 0.0
@@ -192,6 +178,19 @@ class Engine:
         for worker in [*self.workers, *self._gone]:
             out[worker.kind.name] += worker.busy_s
         return out
+
+    def tally(self, bounds_s: Floats) -> Ints:
+        """Answers since the last call, counted by latency.
+
+        Args:
+            bounds_s: Upper bounds of the buckets, ascending, shape (b,); one more bucket has no upper bound.
+
+        Returns:
+            Counts, shape (b + 1,).
+        """
+        counts = np.zeros(bounds_s.size + 1, dtype=np.int64)
+        tally(self.now_s, self._times, self._answered, self._first, self._following, self._told, bounds_s, counts)
+        return counts
 
     def cost(self, from_s: float, until_s: float) -> float:
         """Price of the workers between two times: price an hour x hours from being asked for until gone."""

@@ -7,22 +7,19 @@ from typing import Literal
 
 from autoscaler.model import Objective, ServiceCurve, WorkerType
 
-#: 168 records a second at full batches, 50 one by one.
-_CURVE = ServiceCurve(0.015, 0.005, 16)
-
 
 @dataclass(frozen=True, slots=True)
 class SimulatedType:
     """How workers of a kind truly are; what a policy believes of them at first is the same without the spread."""
 
-    name: str = "cpu"
-    curve: ServiceCurve = _CURVE
+    name: str
+    curve: ServiceCurve
     #: What one worker costs an hour; with 1 costs read as worker-hours.
     price_per_hour: float = 1.0
     #: Seconds from the decision to a worker that joins the group.
     boot_s: float = 20.0
     #: Boots take `boot_s` times a uniform number between 1 - spread and 1 + spread; 0 <= spread < 1.
-    boot_spread: float = 0.2
+    boot_spread: float = 0.0
     min_workers: int = 1
     max_workers: int = 64
 
@@ -31,8 +28,8 @@ class SimulatedType:
             raise ValueError(f"boot_spread={self.boot_spread}: must be at least 0 and below 1, e.g. 0.2 for +-20 %")
         self.as_worker_type()  # checks the rest
 
-    def as_worker_type(self) -> WorkerType:
-        """As a policy is told of it before any start was seen."""
+    def as_worker_type(self, boot_s: float | None = None) -> WorkerType:
+        """As a policy is told of it: with the boot that was seen, before any start with the configured one."""
         return WorkerType(
             name=self.name,
             device="emulated",
@@ -40,8 +37,12 @@ class SimulatedType:
             min_workers=self.min_workers,
             max_workers=self.max_workers,
             curve=self.curve,
-            boot_s=self.boot_s,
+            boot_s=self.boot_s if boot_s is None else boot_s,
         )
+
+
+#: Of the reference scenario: 168 records a second at full batches, 50 one by one.
+REFERENCE_TYPE = SimulatedType("cpu", ServiceCurve(0.015, 0.005, 16), boot_spread=0.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class Scenario:
     warm_up_s: float = 120.0
     #: Of arrivals, partitions and boots.
     seed: int = 1
-    worker_types: tuple[SimulatedType, ...] = (SimulatedType(),)
+    worker_types: tuple[SimulatedType, ...] = (REFERENCE_TYPE,)
 
     def __post_init__(self) -> None:
         for name, (low, high, words) in _RANGES.items():

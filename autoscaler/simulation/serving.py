@@ -113,3 +113,34 @@ def count_until(until_s: Floats, values_s: Floats, first: Ints, end: Ints, count
         while record < end[p] and values_s[record] <= until_s[p]:
             record += 1
         counted[p] = record - first[p]
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator] # numba has no types
+def tally(  # noqa: PLR0917 - compiled
+    until_s: float,
+    times_s: Floats,
+    answered_s: Floats,
+    first: Ints,
+    following: Ints,
+    told: Ints,
+    bounds_s: Floats,
+    counts: Ints,
+) -> None:
+    """Count the answers that came by `until_s` and were not counted before, by latency.
+
+    Args:
+        until_s: Answers later than this are left for later.
+        times_s: Arrival of each record, partition by partition.
+        answered_s: Answer of each record.
+        first: Where the records of each partition begin.
+        following: Next record to be taken, by partition.
+        told: Records counted so far, by partition; written.
+        bounds_s: Upper bounds of the buckets, ascending.
+        counts: One more than bounds; written.
+    """
+    for p in range(told.size):
+        record = first[p] + told[p]
+        while record < following[p] and answered_s[record] <= until_s:
+            counts[np.searchsorted(bounds_s, answered_s[record] - times_s[record])] += 1
+            record += 1
+        told[p] = record - first[p]

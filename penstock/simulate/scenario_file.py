@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from autoscaler.model import ServiceCurve
-from autoscaler.simulation.scenario import Scenario, SimulatedType
+from autoscaler.simulation.scenario import REFERENCE_TYPE, Scenario, SimulatedType
 from penstock.settings import told
 from penstock.simulate.errors import BadInput
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_SCENARIO, _TYPE = Scenario(), SimulatedType()
+_SCENARIO, _TYPE = Scenario(), REFERENCE_TYPE
 _HELP = "see docs/how-to/simulate.md"
 
 

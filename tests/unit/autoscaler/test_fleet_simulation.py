@@ -1,4 +1,4 @@
-"""The simulated group: fixed fleets exactly, changing ones by their invariants."""
+"""A fixed fleet, request by request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from autoscaler.model import Objective, ServiceCurve
 from autoscaler.simulation import fleet
-from autoscaler.simulation.group import Group
 
 CURVE = ServiceCurve(0.02, 0.02, 8)
 OBJECTIVE = Objective(1.0, 0.99)
@@ -81,46 +80,3 @@ def test_a_hundred_thousand_requests_take_seconds() -> None:
     start = time.process_time()
     fleet.smallest_fixed_fleet(times, 12, CURVE, OBJECTIVE, 12)
     assert time.process_time() - start < 5
-
-
-def test_a_group_that_does_not_change_is_the_fixed_fleet() -> None:
-    """One worker with all partitions: request by request the same latencies."""
-    times = np.sort(np.random.default_rng(2).uniform(0, 60, 1500))
-    where = fleet.spread(times.size, 12, 2)
-    group = Group(times, where, partitions=12, curve=CURVE, boot_s=1.0, pause_s=0.0, start_s=-5.0)
-    group.resize(1)
-    group.advance(100.0)
-    expected = fleet.latencies_s(times, where, partitions=12, workers=1, curve=CURVE)
-    assert group.latencies_s == pytest.approx(expected)
-
-
-@given(sizes=st.lists(st.integers(1, 8), min_size=1, max_size=12), seed=st.integers(0, 99))
-@settings(deadline=None, max_examples=30)
-def test_whatever_the_fleet_does_each_request_is_answered_once(sizes: list[int], seed: int) -> None:
-    """After any course of resizes: all answered, all committed, each partition with one owner, time paid for."""
-    times = np.sort(np.random.default_rng(seed).uniform(0, 24, 600))
-    where = fleet.spread(times.size, 12, seed)
-    group = Group(times, where, partitions=12, curve=CURVE, boot_s=1.5, pause_s=0.3)
-    for step, size in enumerate(sizes):
-        group.resize(size)
-        group.advance(2.0 * (step + 1))
-    group.advance(200.0)
-    assert not np.isnan(group.latencies_s).any()
-    assert group.committed() == group.end_offsets()
-    assert sum(w.rows for w in (*group.workers, *group.gone)) == times.size
-    owned = sorted(p for worker in group.workers for p in worker.partitions)
-    assert owned == list(range(12))
-    assert group.worker_seconds() >= 200 * 1 - 1e-6
-
-
-def test_a_moved_partition_pauses_and_others_do_not() -> None:
-    """Twelve partitions, a second worker: six move and wait out the pause, six go on."""
-    times = np.repeat(np.arange(0.0, 10.0, 0.5), 12)
-    where = np.tile(np.arange(12), 20)
-    group = Group(times, where, partitions=12, curve=ServiceCurve(0, 0.001, 64), boot_s=1.0, pause_s=2.0)
-    group.resize(1)
-    group.advance(4.2)
-    group.resize(2)
-    group.advance(20.0)
-    late = {int(p) for p in where[(times > 5) & (group.latencies_s > 1)]}
-    assert len(late) == 6

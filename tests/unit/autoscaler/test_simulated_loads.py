@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from autoscaler.model import ServiceCurve
 from autoscaler.simulation.arrivals import Load, Stretch, of_pattern, of_trace, shares
 from autoscaler.simulation.patterns import PATTERNS
-from autoscaler.simulation.scenario import Scenario, SimulatedType
+from autoscaler.simulation.scenario import REFERENCE_TYPE, Scenario, SimulatedType
 from autoscaler.simulation.trace import Trace
 
 SMALL = Scenario(partitions=12, mean_rate=50.0, mean_workers=None)
@@ -185,7 +185,7 @@ def test_the_reference_scenario_needs_eight_workers_on_average() -> None:
         ({"mean_workers": None}, "give mean_workers or mean_rate"),
         ({"mean_rate": -1.0}, r"mean_rate=-1\.0"),
         ({"worker_types": ()}, "give at least one"),
-        ({"worker_types": (SimulatedType(), SimulatedType())}, "a name of its own"),
+        ({"worker_types": (REFERENCE_TYPE, REFERENCE_TYPE)}, "a name of its own"),
     ],
 )
 def test_a_scenario_that_cannot_be_is_named(given: dict[str, object], said: str) -> None:
@@ -198,4 +198,4 @@ def test_a_scenario_that_cannot_be_is_named(given: dict[str, object], said: str)
 def test_a_boot_cannot_vary_by_all_of_itself(spread: float) -> None:
     """A spread of 1 would let a worker be ready at once."""
     with pytest.raises(ValueError, match="boot_spread"):
-        SimulatedType(curve=ServiceCurve(0.01, 0.01, 4), boot_spread=spread)
+        SimulatedType("cpu", ServiceCurve(0.01, 0.01, 4), boot_spread=spread)
