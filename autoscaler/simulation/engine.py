@@ -19,7 +19,7 @@ from __future__ import annotations
 import heapq
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -91,7 +91,7 @@ class Engine:
     def __init__(
         self,
         arrivals_s: Floats,
-        partition_of: Ints,
+        partition_of: NDArray[np.integer[Any]],
         *,
         partitions: int,
         types: Sequence[SimulatedType],

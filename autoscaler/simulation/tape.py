@@ -83,7 +83,8 @@ def run_on_tape(
         engine.advance(now_s)
         told, before = reports(engine, tuple(engine.tally(_BOUNDS_S).tolist())), told
         gone = [_last_words(before[name], now_s) for name in before if name not in told]
-        for record in (*gone, *told.values(), _sample(engine, declared)):
+        records: list[TelemetryRecord] = [*gone, *told.values(), _sample(engine, declared)]
+        for record in records:
             known.apply(record, len(tape))
             tape.append(record)
         observations.append(known.observe(now_s))
