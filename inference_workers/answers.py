@@ -14,6 +14,7 @@ from streams.errors import UnencodableTensor
 from streams.records import (
     ConsumedRecord,
     Encoding,
+    JsonResults,
     Outgoing,
     SharedHeaders,
     Status,
@@ -55,6 +56,8 @@ class BatchFacts:
     #: What the model gave, by name; without padding.
     outputs: Mapping[str, NDArray[Any]]
     _written: dict[int, tuple[bytes, SharedHeaders, tuple[tuple[bytes, int], ...]]] = field(default_factory=dict)
+    #: The same in JSON, one for all; empty = nobody has asked for it yet.
+    _json: list[tuple[JsonResults | None, SharedHeaders]] = field(default_factory=list)
 
     def rows_of(self, start: int, rows: int) -> dict[str, NDArray[Any]]:
         """The outputs of one request. Views, not copies."""
@@ -89,14 +92,32 @@ class BatchFacts:
         )
         return value[: len(value) - sum(size * rows for _, size in sources)], shared, sources
 
-    def _encoded(self, start: int, rows: int) -> tuple[bytes, list[tuple[str, bytes]]]:
+    def _encoded(
+        self, start: int, rows: int, request_id: str | None = None, encoding: Encoding = Encoding.BINARY
+    ) -> tuple[bytes, list[tuple[str, bytes]]]:
         return encode_result(
             self.rows_of(start, rows),
-            request_id=None,
+            request_id=request_id,
             model_name=self.model_name,
             model_version=self.model_version,
-            encoding=Encoding.BINARY,
+            encoding=encoding,
         )
+
+    def json(self, request_id: str, start: int, rows: int) -> tuple[bytes, SharedHeaders]:
+        """The same in JSON, whose bodies carry the id too.
+
+        Raises:
+            UnencodableTensor: an output has no form in it.
+
+        """
+        if not self._json:
+            written = JsonResults.of(self.outputs, model_name=self.model_name, model_version=self.model_version)
+            content = (names.CONTENT_TYPE, names.JSON_CONTENT.encode())
+            self._json.append((written, SharedHeaders((content, *self.shared_pairs(Status.OK)))))
+        ((written, shared),) = self._json
+        if written is not None:
+            return written.value(request_id, start, rows), shared
+        return self._encoded(start, rows, request_id, Encoding.JSON)[0], shared
 
     def shared_pairs(self, status: Status) -> tuple[tuple[str, bytes], ...]:
         """The headers that all results of the batch have."""
@@ -175,14 +196,7 @@ class Writing:
             if answer.encoding is Encoding.BINARY:
                 value, shared = batch.binary(answer.start, answer.rows)
             else:
-                value, content = encode_result(
-                    batch.rows_of(answer.start, answer.rows),
-                    request_id=answer.request_id,
-                    model_name=batch.model_name,
-                    model_version=batch.model_version,
-                    encoding=answer.encoding,
-                )
-                shared = SharedHeaders((*content, *batch.shared_pairs(Status.OK)))
+                value, shared = batch.json(answer.request_id, answer.start, answer.rows)
         except UnencodableTensor as error:
             return self._without_outputs(answer, Failure("unencodable-output", str(error), "encode"))
         size = len(value) + len(answer.record.key or b"")

@@ -17,6 +17,7 @@ from inference_workers import batching
 from inference_workers.answers import Answer, Failure
 from inference_workers.errors import RejectedInput
 from streams import headers as names
+from streams import quick_json
 from streams.errors import MalformedRequest
 from streams.headers import RequestHeaders, request_id_of
 from streams.records import Encoding, InferRequest, Limits, Status, decode_request
@@ -36,6 +37,7 @@ _REMEMBERED = 256
 
 _PLAIN = RequestHeaders()
 _BINARY = names.BINARY_CONTENT.encode()
+_JSON = names.JSON_CONTENT.encode()
 #: Headers that change what is done with a request: those that have one take the careful way.
 _CAREFUL = frozenset((names.DEADLINE_MS, names.MODEL_VERSION, names.REPLY_TO, names.TRACEPARENT))
 
@@ -116,6 +118,10 @@ class _Known:
     key: tuple[Any, ...]
 
 
+#: Inputs, their rows, and the key of the requests that they can be computed with.
+_Found = tuple["Mapping[str, NDArray[Any]]", int, tuple[Any, ...]]
+
+
 @dataclass(slots=True)
 class Intake:
     """Belongs to one thread.
@@ -143,20 +149,38 @@ class Intake:
             self._known.clear()
             self._lengths.clear()
             self._known_for = model
-        pending = self._like_before(record, epoch, model)
+        pending = self._quickly(record, epoch, model)
         return self._carefully(record, epoch, model) if pending is None else pending
 
-    def _like_before(self, record: ConsumedRecord, epoch: int, model: ServedModel) -> Pending | None:
+    def _quickly(self, record: ConsumedRecord, epoch: int, model: ServedModel) -> Pending | None:
         plain, value = _plain(record), record.value
         if plain is None or value is None or not self._few_headers(record):
             return None
         request_id, length = plain
+        found = self._from_json(value, model) if length is None else self._like_before(value, length)
+        if found is None:
+            return None
+        encoding = Encoding.JSON if length is None else Encoding.BINARY
+        inputs, rows, key = found
+        return Pending(record, epoch, _PLAIN, request_id, encoding, inputs, rows, model, key)
+
+    def _like_before(self, value: bytes, length: bytes) -> _Found | None:
         start = self._lengths.get(length)
         known = None if start is None else self._known.get(value[:start])
         if known is None or len(value) != known.size:
             return None
         inputs = {name: np.ndarray(shape, dtype, value, at) for name, dtype, shape, at in known.views}
-        return Pending(record, epoch, _PLAIN, request_id, Encoding.BINARY, inputs, known.rows, model, known.key)
+        return inputs, known.rows, known.key
+
+    def _from_json(self, value: bytes, model: ServedModel) -> _Found | None:
+        request = quick_json.read(value, self.limits) if len(value) <= self.limits.max_record_bytes else None
+        if request is None:
+            return None
+        try:
+            inputs = model.check(request.inputs)
+        except RejectedInput:
+            return None
+        return inputs, request.rows, (model, *batching.shape_key(inputs))
 
     def _few_headers(self, record: ConsumedRecord) -> bool:
         return (
@@ -230,22 +254,23 @@ class Intake:
         self._lengths[length] = start
 
 
-def _plain(record: ConsumedRecord) -> tuple[str, bytes] | None:
-    """The id and the head's length of a binary request with none of the headers that need care; `None` = not such one.
+def _plain(record: ConsumedRecord) -> tuple[str, bytes | None] | None:
+    """The id of a request with none of the headers that need care, and its head's length (`None` = it is JSON).
 
-    Of a header given twice the last counts, as everywhere.
+    `None` = not such a one. Of a header given twice the last counts, as everywhere.
     """
     request_id = length = content = None
     for name, said in record.headers:
         if name == names.REQUEST_ID:
             request_id = said
         elif name == names.HEADER_LENGTH:
-            length = said
+            # Not `None`: with JSON, one that is there is for the careful way to judge, whatever it says.
+            length = said or b""
         elif name == names.CONTENT_TYPE:
             content = said
         elif name in _CAREFUL:
             return None
-    if content != _BINARY or not request_id or not length:
+    if not request_id or not (length if content == _BINARY else content == _JSON and length is None):
         return None
     try:
         named = request_id.decode()

@@ -20,7 +20,7 @@ from streams.record_types import (
     Timings,
 )
 from streams.request_codec import decode_request, encode_request
-from streams.result_codec import decode_result, encode_error, encode_result, result_id
+from streams.result_codec import JsonResults, decode_result, encode_error, encode_result, result_id
 
 __all__ = [
     "Array",
@@ -28,6 +28,7 @@ __all__ = [
     "Encoding",
     "InferRequest",
     "InferResult",
+    "JsonResults",
     "Limits",
     "MalformedRequest",
     "MalformedResult",

@@ -11,8 +11,10 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from streams import headers as names
-from streams import strict_json, tensors
+from streams import quick_json, strict_json, tensors
 from streams.errors import MalformedRequest, ReasonCode
 from streams.record_types import Array, Encoding, InferRequest, Limits, Tensors
 
@@ -72,6 +74,19 @@ def decode_request(value: bytes | None, headers: Headers | None = None, *, limit
     if headers:
         _check_headers(headers, limits)
     start, encoding = header_start(value, headers)
+    if encoding is Encoding.JSON:
+        request = quick_json.read(value, limits)
+        if request is not None:
+            return request
+    return _carefully(value, start, encoding, limits)
+
+
+def _carefully(value: bytes, start: int, encoding: Encoding, limits: Limits) -> InferRequest:
+    """Decode a value whose first `start` bytes are JSON, and say what is wrong with it if anything is.
+
+    Raises:
+        MalformedRequest: whatever is wrong.
+    """
     text = value[:start]
     parse = _remembered if encoding is Encoding.BINARY and comes_again(text) else _parse
     head = parse(text, limits.max_json_depth, limits.max_inputs)
@@ -228,8 +243,12 @@ def with_head(
 
 
 def dumps(body: object) -> bytes:
-    """Compact JSON."""
-    return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
+    """Compact JSON of text, whole numbers, finite floats, lists, tuples and objects. Text is written as UTF-8."""
+    try:
+        return orjson.dumps(body)
+    except TypeError:
+        # Text with half of a surrogate pair in it, which only an escape can carry.
+        return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
 
 
 @functools.lru_cache(maxsize=HEADS_REMEMBERED)

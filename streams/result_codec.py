@@ -8,10 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import orjson
+
 from streams import headers as names
 from streams import strict_json
 from streams.errors import MalformedRequest, MalformedResult
-from streams.record_types import Encoding, InferResult, Status, Tensors, Timings
+from streams.record_types import Array, Encoding, InferResult, Status, Tensors, Timings
 from streams.request_codec import (
     Declared,
     Head,
@@ -26,6 +29,7 @@ from streams.request_codec import (
     take_tensors,
     with_head,
 )
+from streams.tensors import datatype_of
 
 if TYPE_CHECKING:
     from streams.headers import Headers
@@ -59,6 +63,60 @@ def encode_result(
         return dumps(body), [(names.CONTENT_TYPE, names.JSON_CONTENT.encode())]
     declared, raw = raw_tensors(outputs)
     return with_head(_result_head(model_name, model_version, declared), raw, [])
+
+
+@dataclass(frozen=True, slots=True)
+class JsonResults:
+    """The results of one batch in JSON, whose numbers have been written once for all of its rows.
+
+    What it writes is to the byte what `encode_result` writes.
+    """
+
+    _head: bytes
+    #: For each output: its declaration before and behind the number of rows, and the text of each row's numbers.
+    _outputs: tuple[tuple[bytes, bytes, tuple[bytes, ...]], ...]
+
+    @classmethod
+    def of(cls, outputs: Tensors, *, model_name: str, model_version: str) -> JsonResults | None:
+        """Write a batch's outputs.
+
+        Args:
+            outputs: by name, each with as many rows.
+            model_name: of the model that ran.
+            model_version: of the model that ran.
+
+        Returns:
+            `None` where `encode_result` must see each by itself: text, nothing in a row, or a number that is not
+            finite, which fails only the request that it belongs to.
+        """
+        written = []
+        for name, array in outputs.items():
+            if not array.size or array.dtype.kind not in "biuf":
+                return None
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                return None
+            shape = b"".join(b",%d" % size for size in array.shape[1:])
+            declared = dumps({"name": name, "shape": [0], "datatype": datatype_of(array, name), "data": []})
+            before, _, behind = declared[:-2].rpartition(b"0]")
+            written.append((before, shape + b"]" + behind, _texts(array)))
+        told = dumps({"model_name": model_name, "model_version": model_version})
+        return cls(told[:-1], tuple(written))
+
+    def value(self, request_id: str, start: int, rows: int) -> bytes:
+        """The value of the result for rows `start` to `start + rows - 1`."""
+        outputs = [
+            b"%b%d%b%b]}" % (before, rows, behind, b",".join(texts[start : start + rows]))
+            for before, behind, texts in self._outputs
+        ]
+        return b'%b,"id":%b,"outputs":[%b]}' % (self._head, dumps(request_id), b",".join(outputs))
+
+
+def _texts(array: Array) -> tuple[bytes, ...]:
+    """The numbers of each row as JSON, in row-major order and with commas between."""
+    # Doubles, so that each is written with the digits that bring back its value, also by way of a double.
+    dtype = np.dtype(np.float64) if array.dtype.kind == "f" else array.dtype.newbyteorder("=")
+    text = orjson.dumps(np.ascontiguousarray(array.reshape(len(array), -1), dtype), option=orjson.OPT_SERIALIZE_NUMPY)
+    return tuple(text[2:-2].split(b"],["))
 
 
 def encode_error(message: str, *, request_id: str | None = None) -> tuple[bytes, list[tuple[str, bytes]]]:

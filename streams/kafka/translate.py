@@ -70,7 +70,13 @@ _KINDS: tuple[tuple[tuple[type[Exception], ...], type[KafkaFailure], str], ...] 
     (_TOO_LARGE, RecordTooLarge, "send fewer rows in one record, or raise max.message.bytes of the topic"),
     (_MISSING, TopicMissing, "create the pipeline's topics first (penstock up creates them), or check the name"),
     (
-        (kafka_errors.RetriableError, kafka_errors.BrokerNotAvailableError, OSError),
+        # An unknown broker id: one that is away may leave the metadata between two looks of the library.
+        (
+            kafka_errors.RetriableError,
+            kafka_errors.BrokerNotAvailableError,
+            kafka_errors.UnknownBrokerIdError,
+            OSError,
+        ),
         BrokerUnavailable,
         "check that the broker runs, that kafka.bootstrap_servers is right, and that nothing between blocks the port",
     ),

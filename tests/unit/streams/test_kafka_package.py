@@ -63,6 +63,7 @@ def test_passwords_are_not_shown() -> None:
     [
         (kafka_errors.KafkaTimeoutError("Unable to bootstrap"), errors.BrokerUnavailable, "bootstrap_servers"),
         (kafka_errors.NodeNotReadyError(0), errors.BrokerUnavailable, "bootstrap_servers"),
+        (kafka_errors.UnknownBrokerIdError(3), errors.BrokerUnavailable, "bootstrap_servers"),
         (kafka_errors.SaslAuthenticationFailedError("no"), errors.AuthenticationFailed, "password"),
         (kafka_errors.TopicAuthorizationFailedError("t"), errors.NotAuthorized, "ACL"),
         (kafka_errors.UnknownTopicOrPartitionError("t"), errors.TopicMissing, "create the pipeline's topics"),
