@@ -60,13 +60,13 @@ def test_a_dense_trace_is_thinned_and_keeps_its_shape() -> None:
 def test_a_sparse_trace_is_drawn_anew_and_not_multiplied() -> None:
     """Poisson counts of 2/s times 25 would be 25 times as dispersed in each second; redrawn they are nearly Poisson.
 
-    Smoothing over 10 s leaves a variance of 2 / 10 * 25^2 = 125 around a mean of 50: 1 + 125 / 50 = 3.5, estimated from
-    about 360 independent stretches of ten seconds: +-20 % at 2.6 standard errors.
+    Smoothing over 30 s leaves a variance of 2 / 30 * 25^2 = 42 around a mean of 50: 1 + 42 / 50 = 1.8, estimated from
+    about 120 independent stretches of half a minute: +-20 % of it is 3 standard errors.
     """
     recorded = np.random.default_rng(5).poisson(2.0, 3600)
     load = of_trace(trace_of(recorded.tolist()), SMALL)
     assert load.arrivals_s.size == pytest.approx(180_000, abs=4 * 180_000**0.5)
-    assert dispersion(load) == pytest.approx(3.5, rel=0.2)
+    assert dispersion(load) == pytest.approx(1.8, rel=0.2)
     assert "smoothed over 30 s and drawn anew" in load.words
 
 
