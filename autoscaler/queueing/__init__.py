@@ -1,5 +1,6 @@
 """Queueing formulas, each with its symbols, units, assumptions, range and source.
 
-`mm1` and `erlang` hold the text-book queues; `batch` one worker that serves batches; `split` a group, whose partitions
-make it c separate queues of which the busiest decides.
+`mm1` and `erlang` hold the text-book queues, `deterministic` those with constant service, `general` those known by two
+moments; `batch` one worker that serves batches (`bulk` the same exactly); `split` a group, whose partitions make it c
+separate queues of which the busiest decides; `staffing` how many servers. docs/reference/queueing.md is their table.
 """

@@ -24,6 +24,41 @@ def mean_sojourn_s(arrivals_per_s: float, services_per_s: float) -> float:
     return 1 / (services_per_s - _checked(arrivals_per_s, services_per_s))
 
 
+def mean_wait_s(arrivals_per_s: float, services_per_s: float) -> float:
+    """Mean wait without service, Wq = rho / (mu - lambda), in seconds.
+
+    Raises:
+        UnstableQueue: arrivals_per_s >= services_per_s.
+    """
+    return mean_sojourn_s(arrivals_per_s, services_per_s) - 1 / services_per_s
+
+
+def mean_queue(arrivals_per_s: float, services_per_s: float) -> float:
+    """Mean number waiting, Lq = rho^2 / (1 - rho).
+
+    Raises:
+        UnstableQueue: arrivals_per_s >= services_per_s.
+    """
+    return mean_wait_s(arrivals_per_s, services_per_s) * arrivals_per_s
+
+
+def separate_mean_sojourn_s(arrivals_per_s: float, services_per_s: float, servers: int) -> float:
+    """Mean time in the system of n separate queues with the load split evenly, T = 1 / (mu - lambda / n), in seconds.
+
+    Args:
+        arrivals_per_s: lambda in sum over the queues.
+        services_per_s: mu of one server.
+        servers: n >= 1.
+
+    Raises:
+        UnstableQueue: lambda / n >= mu.
+        ValueError: fewer than one server.
+    """
+    if servers < 1:
+        raise ValueError(f"servers={servers}: must be at least 1")
+    return mean_sojourn_s(arrivals_per_s / servers, services_per_s)
+
+
 def sojourn_quantile_s(arrivals_per_s: float, services_per_s: float, q: float) -> float:
     """Time in the system that a part `q` (0-1) does not exceed: -ln(1 - q) * T, since it is exponential with mean T.
 
