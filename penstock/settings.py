@@ -180,6 +180,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
     for name, value in (os.environ if environ is None else environ).items():
         if name.startswith(_PREFIX) and name not in _NO_SETTINGS:
             _put(tree, name, value)
+    _fill_from_profiles(tree, path.resolve().parent)
     try:
         settings = Settings.model_validate(tree)
     except ValidationError as error:
@@ -193,6 +194,17 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
             "kafka": dataclasses.replace(settings.kafka, client=_located(settings.kafka.client, base)),
         }
     )
+
+
+def _fill_from_profiles(tree: dict[str, Any], base: Path) -> None:
+    """Worker types that name a `profile`: device, curve and start from that file, where the table does not say them."""
+    kinds = tree.get("worker_types")
+    for kind in kinds if isinstance(kinds, list) else ():
+        if isinstance(kind, dict) and "profile" in kind:
+            from penstock.profile.file import read  # noqa: PLC0415 - SciPy takes a second, and few settings need it
+
+            for name, value in read(base / str(kind.pop("profile"))).worker_type.items():
+                kind.setdefault(name, value)
 
 
 def _put(tree: dict[str, Any], name: str, value: str) -> None:

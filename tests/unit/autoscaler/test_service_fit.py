@@ -1,0 +1,98 @@
+"""The fit of a + b*n against curves whose truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from autoscaler.model import Objective, ServiceCurve
+from autoscaler.planning.service_fit import SizeTimes, best_batch, fit, fit_where_it_holds, size_times
+from autoscaler.queueing.batch import highest_rate
+
+SIZES = [(1, False), (2, False), (3, True), (4, False), (6, True), (8, False), (12, True), (16, False), (24, True),
+         (32, False), (48, True), (64, False)]  # fmt: skip
+
+
+def _measured(seconds: dict[int, float], noise: float = 0.0, seed: int = 0) -> list[SizeTimes]:
+    rng = np.random.default_rng(seed)
+    out = []
+    for rows, held_out in SIZES:
+        rounds = [seconds[rows] * (1 + noise * rng.standard_normal(20)) for _ in range(12)]
+        out.append(size_times(rows, rounds, held_out=held_out))
+    return out
+
+
+def _line(a_s: float, b_s: float) -> dict[int, float]:
+    return {rows: a_s + b_s * rows for rows, _ in SIZES}
+
+
+def test_a_line_is_found_with_its_interval() -> None:
+    """Noise of 5 % a batch, 240 batches a size: coefficients within 3 %, inside their own 95 % intervals."""
+    found = fit(_measured(_line(0.004, 0.0005), noise=0.05))
+    assert found.a_s == pytest.approx(0.004, rel=0.03)
+    assert found.b_s == pytest.approx(0.0005, rel=0.03)
+    assert found.a_low < 0.004 < found.a_high
+    assert found.b_low < 0.0005 < found.b_high
+    assert found.holds
+    assert found.holds_to == 64
+    assert found.knee_rows == pytest.approx(9 * 0.004 / 0.0005, rel=0.06)
+
+
+def test_an_interval_holds_the_truth_as_often_as_it_says() -> None:
+    """200 fits of noisy lines: the 95 % interval of b misses in 5 % of them; 12 % is four standard errors above."""
+    missed = 0
+    for seed in range(200):
+        found = fit(_measured(_line(0.004, 0.0005), noise=0.2, seed=seed))
+        missed += not found.b_low <= 0.0005 <= found.b_high
+    assert missed <= 24
+
+
+def test_one_disturbed_size_does_not_bend_the_line() -> None:
+    """The size of 8 rows took three times as long; least squares would be off by a third at 8 and 16 rows."""
+    seconds = _line(0.004, 0.0005)
+    seconds[8] *= 3
+    found = fit(_measured(seconds))
+    assert found.a_s == pytest.approx(0.004, rel=0.1)
+    assert found.seconds(64) == pytest.approx(0.036, rel=0.05)
+
+
+def test_where_the_line_breaks_it_is_not_used() -> None:
+    """Beyond 16 rows each row costs three times as much: the fit says so, and holds up to 16."""
+    seconds = {rows: 0.004 + 0.0005 * min(rows, 16) + 0.0015 * max(0, rows - 16) for rows, _ in SIZES}
+    whole = fit(_measured(seconds))
+    assert not whole.holds
+    found = fit_where_it_holds(_measured(seconds))
+    assert found.holds
+    assert 16 <= found.holds_to <= 32
+    assert found.a_s == pytest.approx(0.004, rel=0.1)
+
+
+def test_no_coefficient_is_negative() -> None:
+    """Seconds that fall per row towards a step have no negative fixed cost."""
+    found = fit(_measured({rows: 0.001 * rows**1.05 for rows, _ in SIZES}))
+    assert found.a_s >= 0
+    assert found.b_s > 0
+
+
+def test_two_sizes_are_too_few() -> None:
+    """Two sizes leave no residual to judge by."""
+    with pytest.raises(ValueError, match="three or more"):
+        fit(_measured(_line(1, 1))[:2])
+
+
+def test_the_best_batch_takes_the_highest_rate_in_time() -> None:
+    """No other size takes more than 1 % more; a tight objective asks for a small batch, an impossible one for none."""
+    found = fit(_measured(_line(0.010, 0.001)))
+    sizes = [rows for rows, held_out in SIZES if not held_out]
+    loose, tight = Objective(1.0, 0.99), Objective(0.05, 0.99)
+    for objective in (loose, tight):
+        best = best_batch(found, sizes, objective)
+        assert best is not None
+        rates = [highest_rate(ServiceCurve(found.a_s, found.b_s, size), objective) for size in sizes]
+        assert best.rate_per_s >= 0.99 * max(rates)
+    small = best_batch(found, sizes, tight)
+    large = best_batch(found, sizes, loose)
+    assert small is not None
+    assert large is not None
+    assert small.max_batch < large.max_batch
+    assert best_batch(found, sizes, Objective(0.015, 0.99)) is None
