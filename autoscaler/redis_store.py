@@ -88,7 +88,7 @@ class MetricsStore:
     def __init__(self, url: str | None, pipeline: str, settings: StoreSettings | None = None) -> None:
         self._settings = settings or StoreSettings()
         self._prefix = f"penstock:{pipeline}:"
-        self._redis: Any = None if url is None else _client(url, self._settings.timeout_s)
+        self._redis: Any = None if url is None else client_of(url, self._settings.timeout_s)
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stopping = False
@@ -323,7 +323,12 @@ class _Stream:
             self.waiting.popleft()
 
 
-def _client(url: str, timeout_s: float) -> Any:
+def client_of(url: str, timeout_s: float) -> Any:
+    """A client that answers or fails within `timeout_s` seconds and tries nothing again.
+
+    Raises:
+        ValueError: the URL is none that Redis clients take.
+    """
     try:
         return redis.Redis.from_url(
             url,

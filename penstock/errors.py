@@ -92,6 +92,12 @@ class KafkaUnusable(PenstockError):
     exit_code = 69
 
 
+class RedisUnusable(PenstockError):
+    """Redis cannot be reached, or refuses what a command needs."""
+
+    exit_code = 69
+
+
 class NotFound(PenstockError):
     """What a command was asked to show does not exist."""
 

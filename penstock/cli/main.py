@@ -23,6 +23,7 @@ COMMANDS = {
     "topics": "Create or check a pipeline's topics.",
     "worker": "Serve a model between two topics.",
     "autoscaler": "Decide how many workers run, and see to it.",
+    "explain": "Why the fleet is as it is: a decision in words.",
     "dlq": "Dead letters: look at them, send their requests again, delete them.",
     "bench": "What the data plane costs here, beside the alternatives.",
     "analyse": "What a workload is like: from a trace file, or from the requests topic itself.",
