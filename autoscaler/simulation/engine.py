@@ -108,28 +108,34 @@ class Engine:
             where = where.astype(np.int16)
         self._order = np.argsort(where, kind="stable")
         self._times = times[self._order]
-        self._answered = np.full(times.size, np.inf)
         counts = np.bincount(where, minlength=partitions)
         self._first = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
         self._end = self._first[1:].copy()
-        self._following = self._first[:-1].copy()
-        self._open_s = np.full(partitions, -np.inf)
         self._partitions = partitions
         self._types = {kind.name: kind for kind in types}
         self._commit_interval_s = commit_interval_s
         self._cooperative = cooperative
         self._pause_s = pause_s
-        self._rng = np.random.default_rng(seed)
+        self._seed, self._start_s = seed, start_s
+        self.restart()
+
+    def restart(self) -> None:
+        """Back to the start, without workers; the arrivals need not be sorted anew."""
+        partitions = self._partitions
+        self._answered = np.full(self._times.size, np.inf)
+        self._following = self._first[:-1].copy()
+        self._open_s = np.full(partitions, -np.inf)
+        self._rng = np.random.default_rng(self._seed)
         self._started = 0
         #: (time, number) of workers that will be ready.
         self._boots: list[tuple[float, int]] = []
         self._numbered: dict[int, SimulatedWorker] = {}
-        self._alive: dict[str, list[SimulatedWorker]] = {kind.name: [] for kind in types}
+        self._alive: dict[str, list[SimulatedWorker]] = {name: [] for name in self._types}
         self._gone: list[SimulatedWorker] = []
         self._owner: list[int] = [-1] * partitions
         self._serving = _arrays([], [])
         self._phase_s = np.zeros(partitions)
-        self.now_s = start_s
+        self.now_s = self._start_s
         #: Records whose answer is committed, by partition, as of the last `advance`.
         self.committed: Ints = np.zeros(partitions, dtype=np.int64)
         #: Records that have arrived, by partition, as of the last `advance`.
@@ -147,6 +153,11 @@ class Engine:
         out = np.empty(self._times.size)
         out[self._order] = answered - self._times
         return out
+
+    def late_s(self, within_s: float, from_s: float = -math.inf) -> Floats:
+        """When those arrived that had no answer within `within_s` seconds; only arrivals from `from_s` on; unsorted."""
+        late = (self._answered - self._times > within_s) & (self._times >= from_s)
+        return self._times[late]
 
     @property
     def workers(self) -> list[SimulatedWorker]:

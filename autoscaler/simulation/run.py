@@ -95,7 +95,8 @@ def run(
         name: Of the policy's arm; its own name where left out.
     """
     types = scenario.worker_types
-    engine = start(load, scenario)
+    engine = new_engine(load, scenario)
+    start(engine, first_fleet(load, scenario))
     declared: Mapping[str, int] = engine.running()
     looks_a_tick = math.ceil(policy.tick_s / LOOK_S - 1e-9)
     settings = getattr(policy, "settings", None)
@@ -157,11 +158,11 @@ def run(
     )
 
 
-def start(load: Load, scenario: Scenario, first: Mapping[str, int] | None = None) -> Engine:
-    """A group at second 0, with its first fleet ready."""
+def new_engine(load: Load, scenario: Scenario) -> Engine:
+    """A group without workers, some time before second 0."""
     types = scenario.worker_types
     lead_s = max(kind.boot_s * (1 + kind.boot_spread) for kind in types) + 1.0 + scenario.rebalance_pause_s
-    engine = Engine(
+    return Engine(
         load.arrivals_s,
         load.partition_of,
         partitions=scenario.partitions,
@@ -172,9 +173,12 @@ def start(load: Load, scenario: Scenario, first: Mapping[str, int] | None = None
         seed=scenario.seed,
         start_s=-lead_s,
     )
-    engine.declare(first_fleet(load, scenario) if first is None else first)
+
+
+def start(engine: Engine, fleet: Mapping[str, int]) -> None:
+    """Bring a new group to second 0, with this fleet ready."""
+    engine.declare(fleet)
     engine.advance(0.0)
-    return engine
 
 
 def first_fleet(load: Load, scenario: Scenario) -> dict[str, int]:

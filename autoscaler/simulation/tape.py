@@ -16,7 +16,7 @@ from autoscaler.model import LATENCY_BOUNDS_S, ArrivalSample, FleetStatus, Worke
 from autoscaler.pipeline_state import PipelineState
 from autoscaler.settings import PolicySettings
 from autoscaler.simulation.observing import PIPELINE, reports
-from autoscaler.simulation.run import start
+from autoscaler.simulation.run import first_fleet, new_engine, start
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,7 +69,8 @@ def run_on_tape(
         assumed: What is believed of the types until workers report; the truth where left out.
         first: Fleet at the start, by type.
     """
-    engine = start(load, scenario, first)
+    engine = new_engine(load, scenario)
+    start(engine, first_fleet(load, scenario) if first is None else first)
     declared: Mapping[str, int] = engine.running()
     kinds = tuple(assumed or (kind.as_worker_type() for kind in scenario.worker_types))
     known = PipelineState(PIPELINE, settings or PolicySettings(), kinds)
