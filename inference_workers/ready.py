@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from inference_workers.answers import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from inference_workers.intake import Pending
 
@@ -39,8 +39,10 @@ class Front:
 class ReadyQueue:
     """First in, first out. One thread puts, one takes.
 
+    Counted in rows, as batches are: two batches of wide requests are few requests, and many megabytes.
+
     Args:
-        most: items held, above which putting waits.
+        most: rows held, above which putting waits; what needs no device counts as one.
         changed: shared by queues that one thread waits on together.
 
     """
@@ -48,21 +50,34 @@ class ReadyQueue:
     def __init__(self, most: int, changed: threading.Condition | None = None) -> None:
         self._most = most
         self._items: deque[Answer | Pending] = deque()
+        self._rows = 0
+        #: Rows of an item, as of those put last.
+        self._rows_each = 1.0
         self._changed = changed or threading.Condition()
         self._closed = False
 
-    def room(self, timeout_s: float) -> int:
-        """How many more items it takes, waiting up to `timeout_s` for room; 0 = none, or closed."""
+    def hold(self, most: int) -> None:
+        """Hold so many rows from now on: the largest batch is known once the model is warm."""
         with self._changed:
-            if len(self._items) >= self._most and not self._closed:
-                self._changed.wait(timeout_s)
-            return 0 if self._closed else max(self._most - len(self._items), 0)
+            self._most = most
+            self._changed.notify_all()
 
-    def put(self, items: Iterable[Answer | Pending]) -> None:
+    def room(self, timeout_s: float) -> int:
+        """How many more items it takes if they are like the last, waiting up to `timeout_s` for room; 0 = none."""
+        with self._changed:
+            if self._rows >= self._most and not self._closed:
+                self._changed.wait(timeout_s)
+            left = 0 if self._closed else self._most - self._rows
+            return max(int(left / self._rows_each), 1) if left > 0 else 0
+
+    def put(self, items: Sequence[Answer | Pending]) -> None:
         """Add items in order."""
         with self._changed:
-            if not self._closed:
+            if items and not self._closed:
+                rows = sum([_rows(item) for item in items])
                 self._items.extend(items)
+                self._rows += rows
+                self._rows_each = rows / len(items)
             self._changed.notify_all()
 
     def front(self, most_rows: int, most_items: int, timeout_s: float) -> Front:
@@ -88,7 +103,7 @@ class ReadyQueue:
         """Take out the first `count` items: a front that was seen, or its `first` part."""
         with self._changed:
             for _ in range(min(count, len(self._items))):
-                self._items.popleft()
+                self._rows -= _rows(self._items.popleft())
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -96,6 +111,7 @@ class ReadyQueue:
         with self._changed:
             self._closed = True
             self._items.clear()
+            self._rows = 0
             self._changed.notify_all()
 
     @property
@@ -123,3 +139,8 @@ class ReadyQueue:
             if rows >= most_rows:
                 break
         return front
+
+
+def _rows(item: Answer | Pending) -> int:
+    """Rows on the device, at least 1: what needs none is delivered all the same."""
+    return 1 if isinstance(item, Answer) else item.rows

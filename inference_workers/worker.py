@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from autoscaler.model import WorkerState, WorkerType
-from inference_workers import batching, preflight
 from inference_workers import model as models
+from inference_workers import preflight
 from inference_workers import slot as slots
 from inference_workers.answers import Answer, Writing
 from inference_workers.buffer import Chunk, RecordBuffer
 from inference_workers.busy import BusyShare
+from inference_workers.cores import usual_threads
 from inference_workers.counters import Counters
 from inference_workers.delivery import Deliverer, Source, Transport
 from inference_workers.device import parse_device
@@ -38,7 +39,7 @@ from inference_workers.reporting import Life, Reporter
 from inference_workers.settings import EXACTLY_ONCE, FAIL, WorkerSettings
 from inference_workers.shadow import ShadowRunner
 from inference_workers.transports import AtLeastOnce, CommitBox, ExactlyOnce
-from inference_workers.warming import warm
+from inference_workers.warming import LARGEST_ROWS, Warming
 from inference_workers.watch import Watch
 from streams import topics
 from streams.capacity import Capacity
@@ -141,7 +142,10 @@ class _Worker:
         self._counters = Counters()
         self._device = parse_device(spec.device, spec.worker_type.curve)
         emulated = self._device.emulated
-        self._max_batch = emulated.max_batch if emulated else spec.settings.max_batch
+        told = emulated.max_batch if emulated else spec.settings.max_batch
+        self._warming = Warming(self._device, told, spec.objective_s)
+        #: Known for good once a model is warm.
+        self._max_batch = told or LARGEST_ROWS
         self._changed = threading.Condition()
         self._urgent = self._lane(topics.requests(spec.pipeline), topics.group(spec.pipeline))
         #: Where each topic's consumer finds what the deliver thread wants committed (at-least-once only).
@@ -164,21 +168,24 @@ class _Worker:
 
     def serve(self) -> None:
         spec, settings = self._spec, self._spec.settings
-        device, max_batch = self._device, self._max_batch
+        device = self._device
         self._admin = Admin(spec.kafka, f"{spec.slot}-admin")
         # Before the model, which may take minutes to load: who may not do the work is told at once.
         preflight.check(self._admin, spec.kafka, pipeline=spec.pipeline, slot=spec.slot, settings=settings)
-        models.configure_tensorflow(settings.intra_op_threads, gpu=device.gpu)
-        sizes = batching.allowed_sizes(max_batch)
+        inside = settings.intra_op_threads or (1 if device.emulated else usual_threads())
+        models.configure_tensorflow(inside, gpu=device.gpu)
         model_set = ModelSet(
             spec.model_dir,
             load=models.ServedModel,
-            warm=lambda model: warm(model, device, sizes),
+            warm=self._warming,
             pinned_models=settings.pinned_models,
             state_file=state_file(spec.state_dir, spec.slot),
         )
         # Warm before joining: a member that is not ready would take partitions away from those that are.
         model_set.start()
+        sizes = self._warming.sizes
+        self._max_batch = max_batch = sizes[-1]
+        self._urgent.ready.hold(2 * max_batch)
         lanes = [self._urgent, *self._bulk_lane()]
         executor = Executor(
             urgent=self._urgent,

@@ -48,11 +48,11 @@ def main(job: dict[str, Any]) -> None:
         hooks=ownership,
         session_timeout_ms=worker.session_timeout_ms,
         revoke_drain_s=worker.revoke_drain_s,
-        max_poll_records=max(worker.max_batch, worker.buffer_records // 2),
+        max_poll_records=worker.buffer_records // 2,
     )
     transport = ExactlyOnce(kafka, slot=job["slot"], timeout_ms=worker.transaction_timeout_ms)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    writer = _Writer(job, worker.max_batch, buffer, consumer, transport)
+    writer = _Writer(job, worker.buffer_records // 4, buffer, consumer, transport)
     thread = threading.Thread(target=writer.run, args=(stop,), name="deliver", daemon=True)
     thread.start()
     paused = False

@@ -99,6 +99,21 @@ def test_the_front_is_what_can_be_computed_together() -> None:
     assert queue.front(64, 100, 0).batch == [third]
 
 
+def test_the_queue_counts_rows() -> None:
+    """Two batches of wide requests are few requests: what is decoded ahead stays a bounded number of rows."""
+    queue = ReadyQueue(100)
+    queue.put([pending(32), answer()])
+    assert queue.room(0) == 4, "67 rows are left, and the last requests had 16.5 each"
+    queue.put([pending(32)] * 2)
+    assert queue.room(0) == 1
+    queue.put([pending(32)])
+    assert queue.room(0) == 0
+    queue.take(2)
+    assert queue.room(0) == 1
+    queue.hold(1000)
+    assert queue.room(0) == 28
+
+
 def test_the_queue_says_when_it_has_room_and_forgets_when_closed() -> None:
     """Decoding runs ahead of the device by a bounded number of requests."""
     queue = ReadyQueue(2)

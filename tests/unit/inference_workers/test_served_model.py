@@ -12,7 +12,7 @@ from inference_workers import batching, direct_call
 from inference_workers.device import Device
 from inference_workers.errors import BrokenModel, RejectedInput
 from inference_workers.model import ComputeFailed, ServedModel, TensorSpec
-from inference_workers.warming import warm
+from inference_workers.warming import Warming, warm
 from streams.records import Encoding, Limits, decode_request, decode_result, encode_request, encode_result
 
 if TYPE_CHECKING:
@@ -126,6 +126,20 @@ def test_an_open_dimension_that_must_not_be_short_is_warmed_long_enough(
     model = ServedModel(tmp_path / "windows")
     assert model.sample(2)["x"].shape == (2, 4, 1)
     assert [rows for rows, _ in warm(model, Device(), (1, 2))] == [1, 2]
+
+
+def test_the_first_version_shows_how_large_batches_may_be(mixed: Path) -> None:
+    """A model that takes no time is worth the largest there is; later versions keep the sizes; what is told is done."""
+    model = ServedModel(mixed)
+    warming = Warming(Device(), None, 60.0)
+    with pytest.raises(RuntimeError, match="warmed"):
+        _ = warming.sizes
+    timings = warming(model)
+    assert [rows for rows, _ in timings] == list(warming.sizes) == [2**n for n in range(10)]
+    assert all(seconds > 0 for _, seconds in timings)
+    assert [rows for rows, _ in warming(model)] == list(warming.sizes)
+    told = Warming(Device(), 12, 1e-9)
+    assert [rows for rows, _ in told(model)] == list(told.sizes) == [1, 2, 4, 8, 12]
 
 
 def test_the_direct_call_is_taken_and_answers_as_the_public_one(mixed: Path) -> None:
