@@ -30,8 +30,10 @@ _LONGEST_S = 144
 _LEAST_S = 4
 #: Gain that chance exceeds at one second in a million looks (chi-squared with one degree of freedom), less the choice.
 _GAIN = 24.0
-#: Windows shorter than this, where there are more seconds, are a change of the rate.
-_CHANGED_S = 14
+#: Seconds before and after a cut whose means must differ for a jump: a ramp is cut too, and does not jump.
+_AROUND_S = 8
+#: By how many standard deviations, and by which share of the larger.
+_JUMP_SIGMAS, _JUMP_SHARE = 4.0, 0.12
 #: Changes within the window that are looked for one after the other.
 _CHANGES = 4
 _SECONDS = np.arange(1.0, _LONGEST_S + 1)
@@ -47,8 +49,8 @@ class Level:
     sigma_per_s: float
     #: Seconds that it is the mean of.
     window_s: int
-    #: Whether the rate changed so lately that it is known from few seconds.
-    changed: bool
+    #: Seconds since the rate last jumped; `None` = not within the seconds looked at.
+    jumped_s: int | None
 
 
 def level(counts: Floats, dispersion: float) -> Level:
@@ -60,19 +62,32 @@ def level(counts: Floats, dispersion: float) -> Level:
     """
     sums = np.cumsum(counts[: -_LONGEST_S - 1 : -1])
     window = sums.size
+    jumped_s = None
     for _ in range(_CHANGES):
         cut = _changed(sums[:window], dispersion)
         if cut is None:
             break
         window = cut
+        if _jumped(sums, cut, dispersion):
+            jumped_s = cut
     arrived = float(sums[window - 1])
     return Level(
         per_s=arrived / window,
         # One arrival more, so that silence is not taken for certainty.
         sigma_per_s=math.sqrt((arrived + 1) * dispersion) / window,
         window_s=window,
-        changed=window < min(_CHANGED_S, sums.size),
+        jumped_s=jumped_s,
     )
+
+
+def _jumped(sums: Floats, cut: int, dispersion: float) -> bool:
+    """Whether the seconds right before a cut differ from those right after it."""
+    after_s, before_s = min(_AROUND_S, cut), min(_AROUND_S, sums.size - cut)
+    at = float(sums[cut - 1])
+    after = (at - (float(sums[cut - 1 - after_s]) if cut > after_s else 0.0)) / after_s
+    before = (float(sums[cut - 1 + before_s]) - at) / before_s
+    sigma = math.sqrt((after / after_s + before / before_s) * dispersion)
+    return abs(after - before) > max(_JUMP_SIGMAS * sigma, _JUMP_SHARE * max(after, before))
 
 
 def _changed(sums: Floats, dispersion: float) -> int | None:

@@ -29,8 +29,11 @@ _MEANS = (1, 2, 4, 8, 20, 60)
 FEATURES = len(_MEANS) + 1
 #: Which of them a regression without data believes in: the mean of 4 buckets.
 _BELIEVED = _MEANS.index(4)
-#: Weight of that belief, in observations.
-_BELIEF = 8.0
+#: Weight of that belief, in squared relative rates, and in shares of what was observed: the means are nearly the same,
+#: so that noise alone would move their coefficients far apart.
+_BELIEF, _RELATIVE_BELIEF = 0.2, 0.003
+#: Observations after which the coefficients are solved for again: they drift slowly.
+_SOLVED_EVERY = 6
 #: What is left of an observation's weight after each bucket: half after half an hour at 5 s.
 _KEPT = 0.998
 
@@ -102,6 +105,8 @@ class Regression:
     products: Floats
     #: Coefficients, shape (H, F).
     coefficients: Floats
+    #: Observations since they were last solved for.
+    waiting: int = 0
 
     @classmethod
     def initial(cls, steps: int) -> Regression:
@@ -121,7 +126,9 @@ class Regression:
         unit = x / scale
         squares = _KEPT * self.squares + np.multiply.outer(unit, unit)
         products = _KEPT * self.products + np.multiply.outer(unit, (ahead - x[_BELIEVED]) / scale)
-        ridge = _BELIEF * (0.2 + 0.02 * float(squares.trace()) / FEATURES) * np.eye(FEATURES) / 8
+        if self.waiting + 1 < _SOLVED_EVERY:
+            return Regression(squares, products, self.coefficients, self.waiting + 1)
+        ridge = (_BELIEF + _RELATIVE_BELIEF * float(squares.trace())) * np.eye(FEATURES)
         solved = np.linalg.solve(squares + ridge, products).T
         solved[:, _BELIEVED] += 1.0
         return Regression(squares, products, solved)

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     Indices = NDArray[np.int64]
 
 #: Kernel's width, in shares of the present scale, for drawing errors: what the load looked like matters little.
-ERROR_WIDTH = 0.30
+ERROR_WIDTH = 1.0
 #: The same for drawing whole paths, where it matters all.
-BURST_WIDTH = 0.12
-#: Weight that every past moment has, alike or not, so that something is drawn where nothing is alike.
-_LEAST = 1e-4
+BURST_WIDTH = 0.25
+#: Moments whose weight is spread over all past ones, alike or not: few that are alike say less than many that are not.
+SPREAD = 20.0
 #: Relative standard deviation of the assumed errors after one bucket; it grows with the root of the steps.
 _PRIOR_SIGMA = 0.05
 #: Assumed paths.
@@ -35,27 +35,33 @@ def prior_errors(steps: int) -> Floats:
 
 
 @cache
-def recency(count: int, kept: float) -> Floats:
-    """Weights of past moments by age, newest last, shape (count,)."""
-    weights: Floats = kept ** np.arange(count)[::-1].astype(np.float64)
+def recency(count: int, halvings: float) -> Floats:
+    """Weights of past moments by age, newest last, shape (count,); `halvings` in the time between two."""
+    weights: Floats = np.exp2(-halvings * np.arange(count)[::-1].astype(np.float64))
     weights.flags.writeable = False
     return weights
 
 
-def alike(past: Floats, now: Floats, width: float, noise: float) -> Floats:
-    """Gaussian kernel of the distance between past looks and the present one, shape (n,).
+def distances(past: Floats, now: Floats) -> Floats:
+    """Squared distances between past looks, shape (n, f), and the present one, shape (f,).
 
     Looks are square roots of rates, in which Poisson noise is as large at all rates.
+    """
+    apart = past - now
+    return np.asarray(np.einsum("ij,ij->i", apart, apart))
+
+
+def alike(distance: Floats, now: Floats, width: float, noise: float) -> Floats:
+    """Gaussian kernel of squared distances, shape (n,).
 
     Args:
-        past: Looks, shape (n, f).
-        now: The present one, shape (f,).
+        distance: Of past looks.
+        now: The present look.
         width: Share of the present scale that counts as alike.
         noise: Standard deviation of a look by chance.
     """
     scale = noise + width / 2 * float(now.max())
-    distance = past - now
-    return np.asarray(np.exp(-0.5 / scale**2 * np.einsum("ij,ij->i", distance, distance)) + _LEAST)
+    return np.asarray(np.exp(distance * (-0.5 / scale**2)))
 
 
 def drawn(weights: Floats, count: int) -> Indices:

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 QUANTILES = np.array([0.5, 0.9, 0.99])
 #: Bounds of the factor by which the spread is stretched: a calibration that runs away helps nobody.
 _LEAST_STRETCH, _MOST_STRETCH = 0.6, 2.5
-#: Weight of the assumed losses, in forecasts judged.
-_PRIOR_LOSSES = 4.0
+#: Weight of the assumed losses by state, in forecasts judged.
+_ASSUMED = (4.0, 12.0)
+#: About so many losses are in the discounted sums.
+_MEMORY = 250
 #: Relative losses below this are no loss.
 _TINY = 1e-6
 
@@ -42,10 +44,10 @@ class Coverage:
 class Scores:
     """Losses of the methods and the calibration of their combination."""
 
-    #: Discounted sum of relative losses by state (0 = calm, 1 = just after a change) and method, shape (2, C).
+    #: Discounted sum of relative losses by state (0 = calm, 1 = not long after a jump) and method, shape (2, C).
     losses: Floats
-    #: Discounted number of them, shape (2, C).
-    judged: Floats
+    #: The same of the first method at the moments when the method had a forecast, to compare like with like.
+    bases: Floats
     #: Factor on the deviation of paths from their mean.
     stretch: float
     #: Discounted coverage by quantile, shape (3,), and its weight.
@@ -85,15 +87,15 @@ class Scores:
         """
         loss = pinball(by_method, actual) / scale
         known = ~np.isnan(loss)
-        losses, judged = self.losses.copy(), self.judged.copy()
+        losses, bases = self.losses.copy(), self.bases.copy()
         losses[state] = np.where(known, kept * losses[state] + np.where(known, loss, 0.0), losses[state])
-        judged[state] = np.where(known, kept * judged[state] + 1.0, judged[state])
+        bases[state] = np.where(known, kept * bases[state] + loss[0], bases[state])
         inside = actual <= combined
         target = float(QUANTILES[1])
         stretch = self.stretch * math.exp(step * (target - float(inside[1])))
         return Scores(
             losses,
-            judged,
+            bases,
             min(_MOST_STRETCH, max(_LEAST_STRETCH, stretch)),
             kept * self.covered + inside,
             kept * self.covered_weight + 1.0,
@@ -103,20 +105,19 @@ class Scores:
     def weights(self, state: int, able: NDArray[np.bool_], prior: Floats, sharpness: float) -> Floats:
         """Weight of each method, sum 1, shape (C,).
 
-        A weight falls with the power `sharpness` of the mean loss. Until losses are known in a state, those of the
-        prior count: just after a change only the level is believed before the others have shown what they can.
+        A weight falls with the power `sharpness` of the loss relative to the first method's. Until losses are known in
+        a state, those of the prior count: after a jump only the level is believed before the others have shown what
+        they can.
 
         Args:
             state: Of now.
-            able: Which methods have a forecast now, shape (C,).
+            able: Which methods have a forecast now, shape (C,); the first always has.
             prior: Relative losses assumed before any is known, by state, shape (2, C).
             sharpness: The power.
         """
-        judged = float(self.judged.sum())
-        typical = float(self.losses.sum()) / judged if judged > 0 else 1.0
-        mean = (self.losses[state] + _PRIOR_LOSSES * typical * prior[state]) / (self.judged[state] + _PRIOR_LOSSES)
-        relative = np.maximum(mean, _TINY) / max(_TINY, float(mean[able].min()))
-        weights = np.where(able, relative**-sharpness, 0.0)
+        assumed = _ASSUMED[state] * max(_TINY, float(self.bases[:, 0].sum()) / max(1, min(self.count, _MEMORY)))
+        relative = (self.losses[state] + assumed * prior[state]) / (self.bases[state] + assumed)
+        weights = np.where(able, np.maximum(relative, _TINY) ** -sharpness, 0.0)
         return np.asarray(weights / weights.sum())
 
     def coverage(self) -> Coverage | None:

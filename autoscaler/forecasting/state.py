@@ -36,10 +36,22 @@ class Outlook:
     able: NDArray[np.bool_]
     #: What the load looks like: square roots of the level, of the last minute's mean and of the half minute before.
     look: Floats
+    #: 0 = calm, 1 = not long after a jump: the methods are judged apart.
+    unsettled: int
     #: Rate by which errors are divided to be compared over time.
     scale: float
     #: Features of the regression.
     features: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Errors:
+    """What came after past moments, less what was forecast then; for `burst` the whole rates."""
+
+    #: As they were, Poisson noise in them, shape (m, C, H).
+    raw: Floats
+    #: Whether enough moments were alike to draw whole rates from.
+    alike: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +84,10 @@ class ForecastState:
     period: int | None
     searched_at_s: float
     scores: Scores
+    #: Drawn at the newest bucket's end; `None` before the first.
+    errors: Errors | None
+    #: Buckets ever appended when the newest unknown one came.
+    unknown_at: int
     #: Mean square of the errors over the squared scale by method and step, and that of Poisson noise, shape (C, H).
     squares: Floats
     noise: float

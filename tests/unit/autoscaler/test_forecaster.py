@@ -54,13 +54,15 @@ def poisson(rate: np.ndarray | float, seconds: int, seed: int) -> np.ndarray:
 def test_paths_are_not_negative_finite_and_the_same_again() -> None:
     """On bursts, silence and a gap alike."""
     rng = np.random.default_rng(5)
-    rate = np.repeat(rng.choice([0.0, 3.0, 80.0, 900.0], 90), 10)
+    rate = np.repeat(rng.choice([0.0, 3.0, 80.0, 900.0], 50), 10)
     counts = rng.poisson(rate).astype(np.float64)
     known = np.ones(counts.size, dtype=bool)
     known[300:340] = False
     forecaster = Forecaster(SETTINGS)
     states = [forecaster.initial(), forecaster.initial()]
     for until in range(1, counts.size + 1):
+        if until % 2 and until % 7:
+            continue
         states = [forecaster.update(history(counts, until, known), state) for state in states]
         if until % 7 == 0:
             first, second = (forecaster.paths(state, 90.0, 5.0, 64) for state in states)
@@ -110,7 +112,7 @@ def test_a_step_is_adopted_within_3_seconds(before: float, after: float) -> None
     """
     counts = np.append(poisson(before, 600, 2), poisson(after, 3, 7))
     paths = ahead(followed(counts))
-    assert paths.level.changed
+    assert paths.level.jumped_s == pytest.approx(3, abs=1)
     assert paths.level.per_s == pytest.approx(after, rel=0.15)
     assert paths.mean[0] == pytest.approx(after, rel=0.15)
 
@@ -203,7 +205,7 @@ def test_the_level_after_a_step_is_the_mean_since_the_step() -> None:
     """And of the longest window before it."""
     counts = np.append(poisson(200.0, 100, 1), poisson(1000.0, 5, 1))
     now = level(counts, 1.0)
-    assert now.changed
+    assert now.jumped_s == 5
     assert now.window_s == 5
     assert now.per_s == pytest.approx(counts[-5:].mean())
     assert level(counts[:100], 1.0).window_s == 100
