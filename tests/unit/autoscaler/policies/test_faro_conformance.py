@@ -44,6 +44,13 @@ def test_the_utility_is_one_where_the_objective_holds_and_a_ratio_where_not() ->
     assert utility == pytest.approx((1 + 0.72 / late_s) / 2)
 
 
+def test_an_overloaded_group_is_never_in_time() -> None:
+    """With an objective of ten services the published form alone calls 7 servers for a load of 8 in time."""
+    loose = Objective(10 * D, 0.99)
+    assert latency_quantile_s(8 / D, PooledQueue(D, 7), 0.99) < loose.within_s
+    assert utilities_by_count(np.array([[8 / D]]), D, loose, 7)[6] == pytest.approx(0.95 * 7 / 8)
+
+
 def test_more_servers_never_have_less_utility() -> None:
     """The choice of the fewest depends on it."""
     paths = sample_paths(np.random.default_rng(1).poisson(40.0, 600).astype(np.float64), 42, 50)

@@ -110,6 +110,13 @@ def test_scale_in_waits_for_five_minutes_and_then_goes_in_one_step() -> None:
     assert counts[315] == 1
 
 
+def test_the_replicas_that_it_finds_are_its_first_recommendation() -> None:
+    """horizontal.go, recordInitialRecommendation: a controller that has just started shrinks nothing at first."""
+    keda = registry.build("keda", OBJECTIVE)
+    decision, _ = keda.decide(seen(0.0, 10, 20), (CPU,), keda.initial())
+    assert (decision.fleet["cpu"], decision.bound) == (20, "hysteresis")
+
+
 def test_a_scaler_that_fails_changes_nothing() -> None:
     """No lag is not lag 0."""
     keda = registry.build("keda", OBJECTIVE)
