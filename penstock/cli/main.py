@@ -28,6 +28,7 @@ COMMANDS = {
     "bench": "What the data plane costs here, beside the alternatives.",
     "analyse": "What a workload is like: from a trace file, or from the requests topic itself.",
     "profile": "What a model costs on a device: seconds a batch, memory, start.",
+    "plan": "How many workers and partitions a load needs, and what they cost.",
     "model": "Versions of a model: list, pin, roll back, compare, import.",
     "verify": "Faults on purpose, and a ledger of every request.",
     "acls": "The permissions that each role needs in Kafka.",

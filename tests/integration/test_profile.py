@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.tensorflow
 
 
+@pytest.mark.timeout(600)
 def test_the_curve_of_an_emulated_device_is_found(
     doubling_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,178 @@
+"""A plan's fleet against the workload, request by request, by the simulator that the policies are judged with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from autoscaler.planning.fleet_program import cost_of
+from autoscaler.simulation.arrivals import Stretch, of_trace
+from autoscaler.simulation.engine import Engine
+from autoscaler.simulation.scenario import Scenario, SimulatedType
+from penstock.trace_file import read_trace
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from autoscaler.model import WorkerType
+    from autoscaler.planning.fleet_program import Kind, Schedule
+    from autoscaler.simulation.arrivals import Load
+    from autoscaler.simulation.trace import Trace
+    from penstock.plan.order import Order
+
+#: Most requests that one replay takes: about a minute of a slow core.
+MOST_REQUESTS = 1_000_000
+#: Longest stretch of the trace that is replayed, in seconds: a day has its peak and its night.
+LONGEST_S = 86_400.0
+#: Seconds that a moved partition is not read in a cooperative rebalance; the simulator's own default.
+PAUSE_S = 3.0
+#: Seconds after the end in which answers are waited for.
+DRAIN_S = 600.0
+#: Spread of the time to boot in the replay that checks the plan.
+BOOT_SPREAD = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The stretch of the workload that is replayed."""
+
+    #: First period, and how many.
+    first: int
+    periods: int
+    start_s: float
+    length_s: float
+    mean_per_s: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Replayed:
+    """What came of it."""
+
+    requests: int
+    #: Share answered in time, and the percentiles of the time from sending to the readable answer, in seconds.
+    attainment: float
+    p50_s: float
+    p99_s: float
+    cost: float
+    latencies_s: NDArray[np.float64]
+
+
+def window(order: Order, rates: NDArray[np.float64]) -> Window:
+    """The periods around the busiest one, as many as a day and the replay's size allow."""
+    load = order.history.workload
+    size = max(1, round(order.period_s / load.width_s))
+
+    def requests(first: int, last: int) -> float:
+        return float(load.counts[first * size : last * size].sum() * order.factor)
+
+    peak = int(np.nanargmax(rates))
+    first, last = peak, peak + 1
+    while True:
+        grown = [(first - 1, last), (first, last + 1)]
+        fits = [
+            (a, b)
+            for a, b in grown
+            if a >= 0
+            and b <= len(rates)
+            and not np.isnan(rates[a:b]).any()
+            and (b - a) * order.period_s <= LONGEST_S
+            and requests(a, b) <= MOST_REQUESTS
+        ]
+        if not fits:
+            break
+        # Towards the busier neighbour, which is the harder one.
+        first, last = max(fits, key=lambda span: requests(*span))
+    part = slice(first * size, last * size)
+    seen_s = float(load.known[part].sum() * load.width_s)
+    length_s = min(last * order.period_s, len(load.counts) * load.width_s) - first * order.period_s
+    return Window(first, last - first, first * order.period_s, length_s, requests(first, last) / seen_s)
+
+
+def loaded(order: Order, found: Window, partitions: int, seed: int) -> Load:
+    """The window's arrivals at the planned scale, drawn with `seed`."""
+    trace = _trace(order)
+    scenario = Scenario(partitions=partitions, mean_rate=found.mean_per_s, seed=seed)
+    return of_trace(trace, scenario, Stretch(start_s=found.start_s, length_s=found.length_s))
+
+
+def _trace(order: Order) -> Trace:
+    found = read_trace(order.trace)
+    first_s = float(found.starts_s[0])
+    # Periods count from the first bin.
+    return replace(found, starts_s=found.starts_s - first_s) if first_s else found
+
+
+def replay(
+    order: Order, schedule: Schedule, found: Window, load: Load, *, partitions: int, ideal: bool, seed: int = 1,
+    types: Sequence[WorkerType] | None = None, keep: float = 1.0,
+) -> Replayed:  # fmt: skip
+    """Run the schedule of the window against its load.
+
+    Args:
+        order: types and overhead.
+        schedule: workers by period.
+        found: the window that the load is of.
+        load: arrivals.
+        partitions: of the requests topic.
+        ideal: workers start and partitions move at once: the plan's own assumption. Else boots take their time
+            (they are asked for that much earlier) and partitions that move pause.
+        seed: of the boots.
+        types: how workers truly are, instead of the order's.
+        keep: share of the workers that are there, rounded down: a zone may be lost.
+    """
+    kinds = [
+        SimulatedType(
+            kind.name, kind.curve, kind.price_per_hour, 1e-3 if ideal else kind.boot_s,
+            0.0 if ideal else BOOT_SPREAD, 0, max(kind.max_workers, 1),
+        )
+        for kind in types or order.types
+    ]  # fmt: skip
+    engine = Engine(
+        load.arrivals_s, load.partition_of, partitions=partitions, types=kinds, pause_s=0.0 if ideal else PAUSE_S,
+        seed=seed, start_s=-10 * max(kind.boot_s for kind in kinds) - 10.0,
+    )  # fmt: skip
+
+    def fleet(period: int) -> dict[str, int]:
+        return {name: int(count * keep) for name, count in schedule.fleet(found.first + period).items()}
+
+    engine.declare(fleet(0))
+    for at_s, wanted in _steps(order, [fleet(period) for period in range(found.periods)], kinds, ideal=ideal):
+        engine.advance(max(0.0, at_s))
+        engine.declare(wanted)
+    engine.advance(load.length_s)
+    cost = engine.cost(0.0, load.length_s)
+    engine.advance(load.length_s + DRAIN_S)
+    times = np.nan_to_num(engine.latencies_s, copy=True, nan=np.inf) + order.overhead_s
+    p50, p99 = np.quantile(times, [0.5, 0.99], method="higher")
+    return Replayed(
+        len(times), float(np.mean(times <= order.objective.within_s)), float(p50), float(p99), cost, times
+    )  # fmt: skip
+
+
+def _steps(
+    order: Order, fleets: Sequence[Mapping[str, int]], kinds: Sequence[SimulatedType], *, ideal: bool
+) -> list[tuple[float, dict[str, int]]]:
+    """When what is declared: more workers so early that they serve when the period begins, fewer when it begins."""
+    early = {kind.name: 0.0 if ideal else kind.boot_s * (1 + kind.boot_spread) + PAUSE_S for kind in kinds}
+    steps: list[tuple[float, dict[str, int]]] = []
+    for period in range(1, len(fleets)):
+        before, after, at_s = fleets[period - 1], fleets[period], period * order.period_s
+        steps += [(at_s - early[name], {name: count}) for name, count in after.items() if count > before[name]]
+        falls = {name: count for name, count in after.items() if count < before[name]}
+        if falls:
+            steps.append((at_s, falls))
+    return sorted(steps, key=lambda step: step[0])
+
+
+def planned_cost(schedule: Schedule, kinds: Sequence[Kind], found: Window, period_s: float) -> float:
+    """What the plan says that the window costs."""
+    workers = schedule.workers[found.first : found.first + found.periods]
+    whole = cost_of(workers, kinds, period_s / 3600)
+    # The last period may be cut short by the end of the trace.
+    left_s = found.periods * period_s - found.length_s
+    last = sum(kind.price_per_hour * int(n) for kind, n in zip(kinds, workers[-1], strict=True))
+    return whole - last * left_s / 3600
