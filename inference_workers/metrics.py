@@ -33,6 +33,8 @@ class Seen:
     rebalances: int
     buffered: int
     buffer_records: int
+    #: Decoded requests that wait for the device.
+    ready: int
     #: Name and version; `None` = not loaded yet.
     model: tuple[str, str] | None
     curve: ServiceCurve | None
@@ -98,10 +100,11 @@ class WorkerCollector(Collector):
         )
         yield self._counter("penstock_rebalances", "Times that partitions came or went.", seen.rebalances)
         yield self._gauge("penstock_partitions_owned", "Partitions of the requests topic.", seen.partitions)
-        yield self._gauge("penstock_buffer_records", "Records between Kafka and the model.", seen.buffered)
+        yield self._gauge("penstock_buffer_records", "Records between Kafka and their decoding.", seen.buffered)
         yield self._gauge(
             "penstock_buffer_capacity_records", "Records above which partitions are paused.", seen.buffer_records
         )
+        yield self._gauge("penstock_ready_records", "Decoded records that wait for the model.", seen.ready)
         if seen.boot_s is not None:
             yield self._gauge(
                 "penstock_worker_boot_seconds", "From the request for the worker until it served.", seen.boot_s

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from inference_workers.buffer import RecordBuffer
     from inference_workers.counters import Counters
     from inference_workers.ownership import Ownership
+    from inference_workers.ready import ReadyQueue
     from inference_workers.reporting import Life
     from inference_workers.settings import WorkerSettings
     from inference_workers.tracing import BatchTracer
@@ -40,6 +41,7 @@ class Watch:
         counters: what it has counted.
         ownership: its partitions.
         buffer: its records in waiting.
+        ready: those decoded.
     """
 
     def __init__(
@@ -52,10 +54,12 @@ class Watch:
         counters: Counters,
         ownership: Ownership,
         buffer: RecordBuffer,
+        ready: ReadyQueue,
     ) -> None:
         self.beats = Beats(settings.stuck_after_s)
         self._identity, self._settings = identity, settings
-        self._life, self._counters, self._ownership, self._buffer = life, counters, ownership, buffer
+        self._life, self._counters, self._ownership = life, counters, ownership
+        self._buffer, self._ready = buffer, ready
         self._targets_file = state_dir / "scrape" / f"{identity.worker}.json"
         self._model: Callable[[], tuple[str, str] | None] = lambda: None
         self._curve: Callable[[], ServiceCurve | None] = lambda: None
@@ -146,6 +150,7 @@ class Watch:
             rebalances=self._ownership.rebalances,
             buffered=len(self._buffer),
             buffer_records=self._settings.buffer_records,
+            ready=len(self._ready),
             model=self._model_now(),
             curve=curve,
             boot_s=None if life.ready_at_s is None else life.ready_at_s - life.asked_at_s,

@@ -162,6 +162,7 @@ class _Worker:
             counters=self._counters,
             ownership=self._urgent.ownership,
             buffer=self._urgent.buffer,
+            ready=self._urgent.ready,
         )
         self._deliverer: Deliverer
         self._admin: Admin

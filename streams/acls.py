@@ -98,6 +98,7 @@ def of_role(
     manages_workers: bool = True,
     reply_topics: Collection[str] = (),
     groups: Collection[str] = (),
+    bulk: bool = False,
 ) -> tuple[Grant, ...]:
     """What a role needs for one pipeline, and no more.
 
@@ -109,18 +110,20 @@ def of_role(
         manages_workers: whether the autoscaler starts and stops workers, or only says what it would do.
         reply_topics: results topics besides the pipeline's own (`reply-to`), for workers and clients.
         groups: names under which a client shares the results with others (`streams.result_feed`).
+        bulk: whether the pipeline has a topic for bulk.
 
     Raises:
         InvalidPipelineName: it is none.
     """
     topics.validate_pipeline_name(pipeline)
+    more = _bulk(role, pipeline) if bulk else ()
     if role is Role.CLIENT:
-        return _client(pipeline, reply_topics, groups)
+        return _client(pipeline, reply_topics, groups) + more
     if role is Role.WORKER:
-        return _worker(pipeline, reply_topics, slot=slot, exactly_once=exactly_once)
+        return _worker(pipeline, reply_topics, slot=slot, exactly_once=exactly_once) + more
     if role is Role.AUTOSCALER:
-        return _autoscaler(pipeline, manages_workers=manages_workers)
-    return _operator(pipeline)
+        return _autoscaler(pipeline, manages_workers=manages_workers) + more
+    return _operator(pipeline) + more
 
 
 def kafka_acls(grants: Iterable[Grant], principal: str, bootstrap: str = "$BOOTSTRAP") -> str:
@@ -175,6 +178,26 @@ def _autoscaler(pipeline: str, *, manages_workers: bool) -> tuple[Grant, ...]:
         _topic(topics.requests(pipeline), Operation.DESCRIBE, "see what has arrived"),
         Grant(Resource.GROUP, topics.group(pipeline), *workers),
     )
+
+
+def _bulk(role: Role, pipeline: str) -> tuple[Grant, ...]:
+    name, group = topics.bulk(pipeline), topics.bulk_group(pipeline)
+    if role is Role.CLIENT:
+        return (_topic(name, Operation.WRITE, "send requests that can wait"),)
+    if role is Role.WORKER:
+        return (
+            _topic(name, Operation.READ, "take requests that can wait"),
+            Grant(Resource.GROUP, group, Operation.READ, "share its partitions, commit what is answered"),
+        )
+    if role is Role.OPERATOR:
+        return (
+            _topic(name, Operation.CREATE, "create the topics"),
+            _topic(name, Operation.DESCRIBE_CONFIGS, "compare the topics with the settings"),
+            _topic(name, Operation.DESCRIBE, "see the topics"),
+            Grant(Resource.GROUP, group, Operation.DESCRIBE, "see how far the workers are"),
+        )
+    # The autoscaler does not count bulk: it is served with what urgent requests leave.
+    return ()
 
 
 def _operator(pipeline: str) -> tuple[Grant, ...]:

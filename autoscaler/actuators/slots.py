@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 #: The worker's exit codes that no restart mends (sysexits.h), and what they mean.
 REFUSALS = {
+    2: "the worker refuses its command line: see its log",
     64: "the worker refuses its configuration: see its log, mend the file",
     73: "another process holds this slot: see its log, stop that process",
 }

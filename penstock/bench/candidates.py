@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from penstock.bench.errors import UnknownRow
+from streams.kafka.settings import KAFKA_PYTHON, LIBRDKAFKA
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,10 +71,12 @@ class Candidate:
         parts = [self.encoding, *([f"{self.rows} rows"] if self.rows > 1 else [])]
         if self.name == PENSTOCK:
             parts.insert(0, self.delivery or "")
+        if self.client == LIBRDKAFKA:
+            parts.append(LIBRDKAFKA)
         return f"{self.name} ({', '.join(parts)})" if self.client else self.name
 
 
-_KAFKA_PYTHON = "kafka-python"
+_KAFKA_PYTHON = KAFKA_PYTHON
 _CONFLUENT = "confluent-kafka"
 
 
@@ -91,6 +94,16 @@ def _ours() -> tuple[Candidate, ...]:
         for delivery in (EXACTLY_ONCE, AT_LEAST_ONCE)
         for encoding in (BINARY, JSON)
         for rows in (1, 32)
+    ) + tuple(
+        Candidate(
+            PENSTOCK,
+            LIBRDKAFKA,
+            EXACTLY_ONCE,
+            encoding,
+            uses=("penstock", _CONFLUENT, "tensorflow-cpu"),
+            timed=encoding == BINARY,
+        )
+        for encoding in (BINARY, JSON)
     )
 
 
@@ -170,7 +183,7 @@ def select(asked: Sequence[str]) -> tuple[Candidate, ...]:
         }
         if not found:
             known = ", ".join(dict.fromkeys(one.name for one in CANDIDATES))
-            cure = f"choose from {known}; narrow one down as in penstock:exactly-once:binary:1"
+            cure = f"choose from {known}; narrow one down as in penstock:exactly-once:binary:1:kafka-python"
             raise UnknownRow(f"--rows {text}: there is no such row", cure)
         chosen |= found
     return tuple(one for one in CANDIDATES if not asked or one.key in chosen)

@@ -8,12 +8,14 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from penstock.bench.candidates import PENSTOCK, Candidate
 from penstock.bench.errors import CandidateFailed
 from penstock.demo.surroundings import environment
+from streams.kafka.settings import LIBRDKAFKA
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +36,8 @@ def absent(candidate: Candidate) -> str | None:
     """Why a candidate cannot be run here; `None` = it can."""
     if candidate.program.startswith("peer:") and not (PEERS / candidate.program.removeprefix("peer:")).is_file():
         return "not installed: the programs of the peers are in the source tree; run make bench there"
+    if candidate.client == LIBRDKAFKA and find_spec("confluent_kafka") is None:
+        return "not installed: pip install 'penstock[librdkafka]'"
     if candidate.foreign and not PEERS_PYTHON.is_file():
         return "not installed: run make bench"
     return None
@@ -43,7 +47,7 @@ def worker_toml(topics: Topics, bootstrap: str, model: Path, candidate: Candidat
     """Settings of our worker: the defaults, but for where things are, the delivery, and what was asked for."""
     sections: dict[str, dict[str, str]] = {
         "pipeline": {"name": json.dumps(topics.pipeline), "model": json.dumps(str(model))},
-        "kafka": {"bootstrap_servers": json.dumps(bootstrap)},
+        "kafka": {"bootstrap_servers": json.dumps(bootstrap), "library": json.dumps(candidate.client)},
         "worker": {"delivery": json.dumps(candidate.delivery)},
     }
     for name, value in extra.items():

@@ -6,6 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from penstock.bench import candidates as names
+from streams.kafka.settings import LIBRDKAFKA
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,6 +62,8 @@ def label(row: Row) -> str:
     words = [row.name]
     if row.name == names.PENSTOCK:
         words.append(row.delivery or "")
+        if row.client == LIBRDKAFKA:
+            words.append("on librdkafka")
     if row.client and row.encoding == names.JSON and not row.name.endswith("json"):
         words.append("JSON")
     return " ".join(words)

@@ -59,6 +59,7 @@ def command(
         manages_workers=not advisory,
         reply_topics=reply_topic,
         groups=group,
+        bulk=tree.topics.bulk,
     )
     if apply_now:
         _apply(tree, grants, who)

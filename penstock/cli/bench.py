@@ -23,7 +23,7 @@ def command() -> None:
 @command.command("data-plane")
 @click.option(
     "--rows", multiple=True, metavar="NAME[:PART]...",
-    help="Only these rows, e.g. penstock or penstock:exactly-once:binary:1; may be given several times.",
+    help="Only these rows, e.g. penstock or penstock:exactly-once:binary:1:kafka-python; may be given several times.",
 )  # fmt: skip
 @click.option(
     "--seconds", type=click.FloatRange(0.5, 600), default=4.0, show_default=True,

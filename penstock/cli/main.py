@@ -65,16 +65,28 @@ def cli() -> None:
     """TensorFlow inference between two Kafka topics, scaled ahead of the load, each request answered exactly once."""
 
 
+def _told(error: click.ClickException) -> str:
+    """What is wrong with a command line and where it says how it should be, in one line; the help, if it is empty."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return f"{error.format_message()}\n"
+    said = " ".join(error.format_message().split()).rstrip(".")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"Error: {said}; see `{context.command_path} --help`\n" if context else f"Error: {said}\n"
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; errors become two lines, cause and cure, and an exit code after sysexits.h."""
+    """Run the command line; errors become two lines, cause and cure, and an exit code.
+
+    A command line that is wrong is one line and 2; the rest is after sysexits.h.
+    """
     try:
         result = cli.main(None if arguments is None else list(arguments), prog_name="penstock", standalone_mode=False)
     except click.exceptions.Abort:
         sys.stderr.write("Stopped.\n")
         return 130
     except click.ClickException as error:
-        error.show()
-        return 64
+        sys.stderr.write(_told(error))
+        return InvalidInput.exit_code
     except InvalidInput as error:
         sys.stderr.write(f"Error: {error.cause}; {error.cure}\n")
         return error.exit_code

@@ -26,7 +26,7 @@ def test_rows_are_measured_checked_and_drawn(tmp_path: Path, monkeypatch: pytest
     """Our worker at saturation, the client's limit also in open loop, and a peer whose libraries are not there."""
     monkeypatch.setattr(children, "PEERS_PYTHON", tmp_path / "none/bin/python")
     said = io.StringIO()
-    chosen = select(["penstock:exactly-once:binary:1", "kafka-client-limit", "quix:binary"])
+    chosen = select(["penstock:exactly-once:binary:1:kafka-python", "kafka-client-limit", "quix:binary"])
     options = Options(
         # Without the latency of our own, which would be one more start of TensorFlow.
         tuple(dataclasses.replace(one, timed=one.timed and not one.computes) for one in chosen),

@@ -302,8 +302,8 @@ def test_letters_are_listed_and_shown(letters: Letters) -> None:
     letters.command("show", place["2"], "--value-to", str(file))
     assert file.read_bytes() == b"\x00\xff value 2"
     assert run(["dlq", "show", *config, "3/999"]) == 1
-    assert run(["dlq", "show", *config, "nonsense"]) == 64
-    assert run(["dlq", "ls", *config, "--since", "yesterday"]) == 64
+    assert run(["dlq", "show", *config, "nonsense"]) == 2
+    assert run(["dlq", "ls", *config, "--since", "yesterday"]) == 2
 
 
 def test_a_purge_deletes_whole_beginnings_only(letters: Letters) -> None:
@@ -329,9 +329,9 @@ def test_a_purge_deletes_whole_beginnings_only(letters: Letters) -> None:
     assert letters.command("replay")["sent"] == 2
     assert letters.command("purge", "--all", "--yes")["deleted"] is True
     assert letters.command("ls")["seen"] == 0
-    assert run(["dlq", "purge", *config, "--all", "--replayed"]) == 64
-    assert run(["dlq", "purge", *config]) == 64
-    assert run(["dlq", "purge", *config, "--all", "--json"]) == 64
+    assert run(["dlq", "purge", *config, "--all", "--replayed"]) == 2
+    assert run(["dlq", "purge", *config]) == 2
+    assert run(["dlq", "purge", *config, "--all", "--json"]) == 2
 
 
 def test_a_missing_topic_is_said(kafka_settings: KafkaSettings, tmp_path: Path) -> None:

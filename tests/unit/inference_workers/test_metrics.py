@@ -39,6 +39,7 @@ def scraped(accept: str = "", **changes: object) -> str:
         "rebalances": 2,
         "buffered": 17,
         "buffer_records": 512,
+        "ready": 5,
         "model": ("digits", "4"),
         "curve": ServiceCurve(0.002, 0.0001, 64),
         "boot_s": 7.5,

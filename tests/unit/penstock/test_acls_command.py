@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from penstock.cli.acls import command
 from streams.acls import Role, of_role
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NAME = "a-pipeline-with-quite-a-long-name"
 
@@ -22,6 +19,17 @@ def config(tmp_path: Path) -> str:
     path = tmp_path / "penstock.toml"
     path.write_text(f'[pipeline]\nname = "{NAME}"\nmodel = "m"\n[kafka]\nbootstrap_servers = "b:9093"\n')
     return str(path)
+
+
+def test_bulk_is_as_the_settings_say(config: str) -> None:
+    """Nothing of it in the table without `topics.bulk`."""
+    arguments = ["--config", config, "--role", "worker", "--format", "kafka-acls"]
+    assert ".bulk" not in CliRunner().invoke(command, arguments, standalone_mode=False).output
+    path = Path(config)
+    path.write_text(path.read_text() + "[topics]\nbulk = true\n")
+    told = CliRunner().invoke(command, arguments, standalone_mode=False).output
+    assert f"--operation Read --topic {NAME}.requests.bulk" in told
+    assert f"--operation Read --group penstock.{NAME}.bulk" in told
 
 
 @pytest.mark.parametrize("role", list(Role))

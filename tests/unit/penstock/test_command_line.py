@@ -33,10 +33,34 @@ def test_an_error_says_cause_and_cure(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "\nDo: name a readable file with --config" in told
 
 
-def test_an_unknown_option_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    """With the usage, as click says it."""
-    assert run(["worker", "--slto", "a"]) == 64
-    assert "--slto" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["worker", "--slto", "a"], "--slto"),
+        (["wroker"], "wroker"),
+        (["--nonsense"], "--nonsense"),
+        (["verify", "delivery", "--runs", "many"], "--runs"),
+        (["verify", "delivery", "--fault", "sigkil"], "--fault"),
+        (["bench", "data-plane", "--rows", "penstok"], "penstok"),
+        (["bench", "data-plane", "--set", "max_batch=3"], "--set"),
+        (["bench", "data-plane", "--profile"], "--report"),
+        (["acls", "--role", "king"], "king"),
+        (["topics", "too", "many"], "too many"),
+        (["health", "worker"], "--slot"),
+        (["dlq", "ls", "--since", "yesterday"], "--since"),
+        (["model", "pin"], "VERSION"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_2(
+    arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which names what is wrong, on standard error."""
+    assert run(arguments) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("Error: ")
+    assert told.err.count("\n") == 1
+    assert named in told.err
 
 
 def test_the_light_client_stays_light() -> None:

@@ -53,6 +53,25 @@ def test_reply_topics_and_groups_are_added() -> None:
     assert client == ["Write on topic digits.requests", "Read on topic mine", "Read on group readers"]
 
 
+def test_a_topic_for_bulk_asks_for_more_of_those_who_use_it() -> None:
+    """Clients send there, workers take in a group of their own, operators make it; the autoscaler does not look."""
+    more = {
+        role: {str(grant) for grant in set(of_role(role, "digits", bulk=True)) - set(of_role(role, "digits"))}
+        for role in Role
+    }
+    assert more == {
+        Role.CLIENT: {"Write on topic digits.requests.bulk"},
+        Role.WORKER: {"Read on topic digits.requests.bulk", "Read on group penstock.digits.bulk"},
+        Role.AUTOSCALER: set(),
+        Role.OPERATOR: {
+            "Create on topic digits.requests.bulk",
+            "DescribeConfigs on topic digits.requests.bulk",
+            "Describe on topic digits.requests.bulk",
+            "Describe on group penstock.digits.bulk",
+        },
+    }
+
+
 def test_no_role_may_change_the_cluster() -> None:
     """Nobody alters, and only an operator deletes, which is for dead letters alone."""
     for role in Role:
