@@ -30,8 +30,6 @@ class Group:
     running: int
     #: Serving.
     ready: int
-    #: Whether anything at all is known of the fleet.
-    known: bool
 
 
 def group(observation: Observation, worker_types: Sequence[WorkerType]) -> Group:
@@ -47,9 +45,9 @@ def group(observation: Observation, worker_types: Sequence[WorkerType]) -> Group
     ready = status.ready if status is not None else 0
     if observation.fleet is None:
         alive = ready + (len(status.asked_at_s) if status is not None else 0)
-        return Group(kind, alive or kind.min_workers, alive, ready, status is not None)
+        return Group(kind, alive or kind.min_workers, alive, ready)
     declared = observation.fleet.declared.get(kind.name, 0)
-    return Group(kind, declared, observation.fleet.running.get(kind.name, 0), ready, known=True)
+    return Group(kind, declared, observation.fleet.running.get(kind.name, 0), ready)
 
 
 def declare(
