@@ -25,7 +25,7 @@ _MEMORY = 250
 _TINY = 1e-6
 
 
-def pinball(forecast: Floats, actual: float) -> Floats:
+def pinball(forecast: Floats, actual: Floats | float) -> Floats:
     """Pinball losses of forecast quantiles, summed over `QUANTILES` (last axis); `actual` in the same unit."""
     error = actual - forecast
     return np.asarray(np.maximum(QUANTILES * error, (QUANTILES - 1) * error).sum(axis=-1))

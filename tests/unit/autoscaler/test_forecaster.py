@@ -245,3 +245,11 @@ def test_settings_that_make_no_sense_are_refused(field: str, value: float) -> No
     """By name."""
     with pytest.raises(ValueError, match=field):
         replace(SETTINGS, **{field: value})
+
+
+def test_a_restart_that_is_fed_the_same_counts_forecasts_the_same() -> None:
+    """Ten minutes at once are folded in as if they had come second by second."""
+    counts = poisson(150.0, 600, 12)
+    forecaster = Forecaster(SETTINGS)
+    at_once = forecaster.update(history(counts, 600), forecaster.initial())
+    assert np.array_equal(ahead(at_once).rates, ahead(followed(counts)).rates)

@@ -1,0 +1,1 @@
+"""`penstock backtest`: the forecast against what came, in rows and a picture."""
