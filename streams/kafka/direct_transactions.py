@@ -20,16 +20,18 @@ from kafka import TopicPartition, codec
 from kafka import errors as kafka_errors
 from kafka.partitioner.default import murmur2
 from kafka.protocol.metadata import CoordinatorType
-from kafka.protocol.producer import EndTxnRequest, InitProducerIdRequest, ProduceRequest, TxnOffsetCommitRequest
+from kafka.protocol.producer import InitProducerIdRequest
 
 from streams.errors import BrokerUnavailable, Fenced, GenerationChanged, KafkaFailure, OutcomeUnknown, RecordTooLarge
-from streams.kafka import record_batches
+from streams.kafka import record_batches, transaction_frames
 from streams.kafka.record_batches import Codec
+from streams.kafka.transaction_frames import Member, Sealed
 from streams.kafka.translate import translate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from streams.kafka.frames import Frame
     from streams.kafka.link import Link
     from streams.kafka.record_batches import Batch
     from streams.kafka.settings import KafkaSettings
@@ -47,13 +49,7 @@ _FRAME_BYTES = 128
 RETRY_S = 0.005
 MOST_RETRY_S = 0.1
 
-_PRODUCE_VERSION, _OFFSETS_VERSION, _END_VERSION, _INIT_VERSION = 12, 5, 5, 5
-_ALL_IN_SYNC = -1
-
-_Topic = ProduceRequest.TopicProduceData
-_Partition = _Topic.PartitionProduceData
-_OffsetsTopic = TxnOffsetCommitRequest.TxnOffsetCommitRequestTopic
-_OffsetsPartition = _OffsetsTopic.TxnOffsetCommitRequestPartition
+_INIT_VERSION = 5
 
 #: The same request may succeed a moment later, and a broker that had carried it out before says so or does nothing.
 _LATER = (
@@ -178,29 +174,27 @@ class DirectTransactions:
         batches = list(
             record_batches.encode(records, partitions, now_ms=time.time_ns() // 1_000_000, most_bytes=self._batch_bytes)
         )
-        commit, coordinator = None, None
+        rounds = _rounds(batches)
+        commit, coordinator = None, -1
         if offsets:
             commit = self._offsets_request(topic, group, offsets)
             coordinator = self._link.coordinator(CoordinatorType.GROUP, group.group_id, deadline)
         sequences: dict[tuple[str, int], int] = {}
-        rounds = _rounds(batches)
-        committed = commit is None
         for number, batches_at_once in enumerate(rounds):
             sealed = self._sealed(batches_at_once, sequences)
             requests = self._produce_requests(sealed, deadline)
             # A broker answers a connection's requests one after the other: sent together they save a round trip, and
             # cannot get into each other's way. On another broker they could: each adds to the same transaction.
-            with_commit = (
-                not committed and number == len(rounds) - 1 and all(node == coordinator for _, node in requests)
-            )
-            if with_commit:
-                requests.append((commit, coordinator))
+            last = number == len(rounds) - 1
+            together = commit if last and all(node == coordinator for _, node in requests) else None
+            if together is not None:
+                requests.append((together, coordinator))
             answers = self._link.gather(requests)
-            if with_commit:
-                self._check_offsets(answers.pop(), commit, group, deadline)
-                committed = True
+            if together is not None:
+                self._check_offsets(answers.pop(), together, group, deadline)
+                commit = None
             self._check_produced(answers, sealed, deadline)
-        if not committed:
+        if commit is not None:
             (answer,) = self._link.gather([(commit, coordinator)])
             self._check_offsets(answer, commit, group, deadline)
         self._end(deadline, committed=True)
@@ -213,37 +207,29 @@ class DirectTransactions:
         hashed = murmur2(record.key) & 0x7FFFFFFF if record.key is not None else self._epoch
         return known[hashed % len(known)]
 
-    def _sealed(self, batches: Sequence[Batch], sequences: dict[tuple[str, int], int]) -> list[tuple[Batch, bytes]]:
+    def _sealed(self, batches: Sequence[Batch], sequences: dict[tuple[str, int], int]) -> list[tuple[Batch, Sealed]]:
         sealed = []
         for batch in batches:
             place = (batch.topic, batch.partition)
             first = sequences.get(place, 0)
             sequences[place] = first + batch.count
             raw = batch.sealed(producer_id=self._producer_id, epoch=self._epoch, sequence=first, codec=self._codec)
-            sealed.append((batch, raw))
+            sealed.append((batch, Sealed(*place, raw)))
         return sealed
 
-    def _produce_requests(self, sealed: Sequence[tuple[Batch, bytes]], deadline: float) -> list[tuple[Any, int | None]]:
-        by_node: dict[int, dict[str, list[Any]]] = {}
+    def _produce_requests(self, sealed: Sequence[tuple[Batch, Sealed]], deadline: float) -> list[tuple[Frame, int]]:
+        by_node: dict[int, list[Sealed]] = {}
         for batch, raw in sealed:
             node = self._link.leader(TopicPartition(batch.topic, batch.partition), deadline)
-            part = _Partition(index=batch.partition, records=raw)
-            by_node.setdefault(node, {}).setdefault(batch.topic, []).append(part)
+            by_node.setdefault(node, []).append(raw)
         return [
-            (
-                ProduceRequest(
-                    transactional_id=self._transactional_id,
-                    acks=_ALL_IN_SYNC,
-                    timeout_ms=self._settings.request_timeout_ms,
-                    topic_data=[_Topic(name=topic, partition_data=parts) for topic, parts in topics.items()],
-                    max_version=_PRODUCE_VERSION,
-                ),
-                node,
-            )
-            for node, topics in by_node.items()
+            (transaction_frames.produce(self._transactional_id, parts, self._settings.request_timeout_ms), node)
+            for node, parts in by_node.items()
         ]
 
-    def _check_produced(self, answers: Sequence[Any], sealed: Sequence[tuple[Batch, bytes]], deadline: float) -> None:
+    def _check_produced(
+        self, answers: Sequence[tuple[memoryview, int]], sealed: Sequence[tuple[Batch, Sealed]], deadline: float
+    ) -> None:
         """Raise what cannot be cured; send again what can."""
         wait_s = RETRY_S
         by_place = {(batch.topic, batch.partition): (batch, raw) for batch, raw in sealed}
@@ -267,40 +253,18 @@ class DirectTransactions:
                 self._link.refresh(topic)
             answers = self._link.gather(self._produce_requests(again, deadline))
 
-    def _offsets_request(self, topic: str, group: Any, offsets: Mapping[int, int]) -> Any:
-        return TxnOffsetCommitRequest(
-            transactional_id=self._transactional_id,
-            group_id=group.group_id,
-            producer_id=self._producer_id,
-            producer_epoch=self._epoch,
-            # Named, so that the broker refuses a member that the group has moved on from (KIP-447).
-            generation_id=group.generation_id,
-            member_id=group.member_id,
-            group_instance_id=group.group_instance_id,
-            topics=[
-                _OffsetsTopic(
-                    name=topic,
-                    partitions=[
-                        _OffsetsPartition(
-                            partition_index=partition,
-                            committed_offset=offset,
-                            committed_leader_epoch=-1,
-                            committed_metadata="",
-                        )
-                        for partition, offset in offsets.items()
-                    ],
-                )
-            ],
-            max_version=_OFFSETS_VERSION,
+    def _offsets_request(self, topic: str, group: Any, offsets: Mapping[int, int]) -> Frame:
+        member = Member(group.group_id, group.generation_id, group.member_id, group.group_instance_id)
+        return transaction_frames.offsets(
+            self._transactional_id, self._producer_id, self._epoch, member, topic=topic, next_offsets=offsets
         )
 
-    def _check_offsets(self, answer: Any, request: Any, group: Any, deadline: float) -> None:
+    def _check_offsets(self, answer: tuple[memoryview, int], request: Frame, group: Any, deadline: float) -> None:
         """Raise what cannot be cured; commit again what can."""
         wait_s = RETRY_S
         while True:
-            errors = {
-                kafka_errors.for_code(partition.error_code) for topic in answer.topics for partition in topic.partitions
-            } - {kafka_errors.NoError}
+            codes = transaction_frames.offsets_errors(*answer)
+            errors = {kafka_errors.for_code(code) for code in codes if code}
             if not errors:
                 return
             error = min(errors, key=lambda kind: issubclass(kind, _LATER))
@@ -316,24 +280,19 @@ class DirectTransactions:
                 self._link.forget(CoordinatorType.GROUP, group.group_id)
             self._link.pause(wait_s)
             wait_s = min(wait_s * 2, MOST_RETRY_S)
-            answer = self._link.call(request, self._link.coordinator(CoordinatorType.GROUP, group.group_id, deadline))
+            coordinator = self._link.coordinator(CoordinatorType.GROUP, group.group_id, deadline)
+            (answer,) = self._link.gather([(request, coordinator)])
 
     def _end(self, deadline: float, *, committed: bool) -> None:
         wait_s = RETRY_S
         while True:
-            answer = self._link.call(
-                EndTxnRequest(
-                    transactional_id=self._transactional_id,
-                    producer_id=self._producer_id,
-                    producer_epoch=self._epoch,
-                    committed=committed,
-                    max_version=_END_VERSION,
-                ),
-                self._link.coordinator(CoordinatorType.TRANSACTION, self._transactional_id, deadline),
-            )
-            error = kafka_errors.for_code(answer.error_code)
+            frame = transaction_frames.end(self._transactional_id, self._producer_id, self._epoch, committed=committed)
+            coordinator = self._link.coordinator(CoordinatorType.TRANSACTION, self._transactional_id, deadline)
+            (answer,) = self._link.gather([(frame, coordinator)])
+            ended = transaction_frames.ended(*answer)
+            error = kafka_errors.for_code(ended.error_code)
             if error is kafka_errors.NoError:
-                self._producer_id, self._epoch = answer.producer_id, answer.producer_epoch
+                self._producer_id, self._epoch = ended.producer_id, ended.producer_epoch
                 return
             if not issubclass(error, _LATER) or time.monotonic() > deadline:
                 raise error(f"ending a transaction of {self._transactional_id!r}")
@@ -443,13 +402,14 @@ def _rounds(batches: Sequence[Batch]) -> list[list[Batch]]:
     return rounds
 
 
-def _produce_errors(answers: Sequence[Any]) -> list[tuple[tuple[str, int], type[kafka_errors.KafkaError]]]:
+def _produce_errors(
+    answers: Sequence[tuple[memoryview, int]],
+) -> list[tuple[tuple[str, int], type[kafka_errors.KafkaError]]]:
     found = []
     for answer in answers:
-        for topic in answer.responses:
-            for partition in topic.partition_responses:
-                error = kafka_errors.for_code(partition.error_code)
-                # What a try before this one has written already is written.
-                if error not in (kafka_errors.NoError, kafka_errors.DuplicateSequenceNumberError):
-                    found.append(((topic.name, partition.index), error))
+        for topic, partition, code in transaction_frames.produced(*answer):
+            error = kafka_errors.for_code(code)
+            # What a try before this one has written already is written.
+            if error not in (kafka_errors.NoError, kafka_errors.DuplicateSequenceNumberError):
+                found.append(((topic, partition), error))
     return found

@@ -6,27 +6,30 @@ drives kafka-python's loop itself, only while it waits for an answer, pays neith
 
 from __future__ import annotations
 
-import select
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kafka import errors as kafka_errors
 from kafka.net.compat import KafkaNetClient
 from kafka.net.manager import KafkaConnectionManager
-from kafka.net.transport import KafkaTCPTransport
 from kafka.protocol.metadata import ApiVersionsRequest, CoordinatorType, FindCoordinatorRequest
 
 from streams.kafka.translate import connect
+from streams.kafka.wire import Wires
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from kafka.structs import TopicPartition
 
+    from streams.kafka.frames import Frame
     from streams.kafka.settings import KafkaSettings
+    from streams.kafka.wire import Wire
 
 #: Seconds between tries while a coordinator is being elected or loads its part of the log.
 _COORDINATOR_RETRY_S = 0.02
+#: Seconds between looks at what the loop has to do besides: connections that ended, the cluster's state.
+_LOOK_S = 0.05
 _COORDINATOR_ERRORS = (
     kafka_errors.CoordinatorNotAvailableError,
     kafka_errors.CoordinatorLoadInProgressError,
@@ -68,6 +71,8 @@ class Link:
         self._manager = client.network._manager  # noqa: SLF001 - see `_Client`
         self._timeout_s = settings.request_timeout_ms / 1000
         self._coordinators: dict[tuple[int, str], int] = {}
+        self._wires = Wires(client.network)
+        self._looked_s = 0.0
 
     @property
     def cluster(self) -> Any:
@@ -86,69 +91,58 @@ class Link:
         return {feature.name: feature.max_version_level for feature in response.finalized_features or ()}
 
     def call(self, request: Any, node: int | None = None) -> Any:
-        """Send one request and wait for its answer; to any broker unless `node` says which."""
-        return self.gather([(request, node)])[0]
+        """Send one of kafka-python's requests and wait for its answer; to any broker unless `node` says which.
 
-    def gather(self, requests: Sequence[tuple[Any, int | None]]) -> list[Any]:
+        Raises:
+            kafka.errors.KafkaError: it could not be sent or answered.
+
+        """
+        future = self._manager.send(request, node_id=node)
+        deadline = time.monotonic() + self._timeout_s
+        while not future.is_done:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise kafka_errors.RequestTimedOutError
+            self._network.poll(timeout_ms=left_s * 1000, future=future)
+        if future.failed():
+            raise future.exception
+        return future.value
+
+    def gather(self, frames: Sequence[tuple[Frame, int]]) -> list[tuple[memoryview, int]]:
         """Send several requests at once and wait for all answers.
+
+        Args:
+            frames: each with the broker that it goes to.
+
+        Returns:
+            For each its answer, and where its body begins.
 
         Raises:
             kafka.errors.KafkaError: one could not be sent or answered; of the others nothing is known.
 
         """
-        futures = [self._manager.send(request, node_id=node) for request, node in requests]
         deadline = time.monotonic() + self._timeout_s
-        self._exchange(futures, {node for _, node in requests}, deadline)
-        for future in futures:
-            while not future.is_done:
-                left_s = deadline - time.monotonic()
-                if left_s <= 0:
-                    raise kafka_errors.RequestTimedOutError
-                self._network.poll(timeout_ms=left_s * 1000, future=future)
-        for future in futures:
-            if future.failed():
-                raise future.exception
-        return [future.value for future in futures]
-
-    def _exchange(self, futures: Sequence[Any], nodes: Collection[int | None], deadline: float) -> None:
-        """Write and read on the sockets at hand, for as long as nothing is out of the ordinary.
-
-        The library's loop takes four rounds and as many registrations with the kernel for a request and its answer,
-        most of what a small transaction costs here. Its own methods are called, in the order in which the loop would;
-        whatever they cannot finish at once (a connection still being made, a full socket, an error) is left to it.
-        """
-        connections = [self._manager._conns.get(node) for node in nodes]  # noqa: SLF001 - see above
-        # Over TLS what has arrived may lie in the library's buffers, where waiting on the socket does not see it.
-        if not all(
-            one is not None and one.connected and type(one.transport) is KafkaTCPTransport for one in connections
-        ):
-            return
-        poller = select.poll()
-        by_file = {}
-        for connection in connections:
-            transport = connection.transport
-            _, error = transport._sock_send()  # noqa: SLF001 - see above
-            if error is not None or transport._write_buffer:  # noqa: SLF001 - see above
-                return
-            file = transport._sock.fileno()  # noqa: SLF001 - see above
-            poller.register(file, select.POLLIN)
-            by_file[file] = connection
-        while not all(future.is_done for future in futures):
-            left_s = deadline - time.monotonic()
-            if left_s <= 0:
-                return
-            for file, _ in poller.poll(left_s * 1000):
-                connection = by_file[file]
-                data, error = connection.transport._sock_recv()  # noqa: SLF001 - see above
-                if data:
-                    connection.transport.last_read = time.monotonic()
-                    connection.data_received(data)
-                if error is not None or not connection.connected:
-                    return
+        asked: list[tuple[Wire, int]] = []
+        try:
+            for frame, node in frames:
+                wire = self._wires.to(node, self.cluster.broker_metadata(node), deadline)
+                asked.append((wire, node))
+                wire.send(frame, deadline)
+            return [wire.answer(deadline) for wire, _ in asked]
+        except kafka_errors.KafkaError as error:
+            # An answer that is still to come must not be taken for that of the next request.
+            for wire, node in asked:
+                if wire.owes or isinstance(error, kafka_errors.KafkaConnectionError):
+                    self._wires.drop(node, error)
+            self.cluster.request_update()
+            raise
 
     def idle(self) -> None:
         """Let the loop see closed connections and refresh what it knows of the cluster; does not wait."""
-        self._network.poll(timeout_ms=0)
+        now_s = time.monotonic()
+        if now_s - self._looked_s > _LOOK_S:
+            self._looked_s = now_s
+            self._network.poll(timeout_ms=0)
 
     def coordinator(self, kind: CoordinatorType, key: str, deadline: float) -> int:
         """The broker that coordinates a group or a transactional id; asked once, until `forget`.
@@ -239,6 +233,7 @@ class Link:
 
     def close(self) -> None:
         """Close the connections."""
+        self._wires.close()
         self._network.close()
 
     def _know(self, node: int) -> None:
