@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import kafka.errors as kafka_errors
 from kafka import KafkaConsumer, TopicPartition
 
+from streams.kafka.fetching import fetch_directly
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -40,10 +42,17 @@ class JoiningConsumer(KafkaConsumer):  # type: ignore[misc] # kafka-python is un
         self._join: Any = None
         self._join_done = threading.Event()
         self._fenced = False
+        self._fetching = fetch_directly(self)
         # Attributes of this coordinator only. The first is the one call by which `poll` waits for a join.
         self._coordinator.ensure_active_group = self._start_join
         self._on_heartbeat = self._coordinator._handle_heartbeat_response  # noqa: SLF001 - the library only logs it
         self._coordinator._handle_heartbeat_response = self._watch_heartbeat  # noqa: SLF001 - see above
+
+    def close(self, autocommit: bool = True, timeout_ms: float | None = None) -> None:
+        """Close, the connections of our own too."""
+        super().close(autocommit=autocommit, timeout_ms=timeout_ms)
+        if self._fetching is not None:
+            self._fetching.close()
 
     def claims(self) -> Claims:
         """What may be claimed when joining; called on the I/O thread each time a request to join is built.
