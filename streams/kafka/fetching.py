@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: Seconds between looks at whether a partition's leader has changed (KIP-320). A fetch of this version says what it
+#: read last, so that a broker whose log has another history says so at once.
+VALIDATE_S = 0.1
+
 
 @dataclass(frozen=True, slots=True)
 class _Flying:
@@ -71,6 +75,11 @@ class Fetching:
         self._timeout_s = config["request_timeout_ms"] / 1000
         self._isolation = int(self._fetcher._isolation_level)  # noqa: SLF001 - likewise
         self._rack = config["client_rack"]
+        self._validate = self._fetcher.maybe_validate_positions
+        self._validated_s = float("-inf")
+        # Attributes of this fetcher only.
+        self._fetcher.fetch_records = self.fetch_records
+        self._fetcher.maybe_validate_positions = self._validate_positions
 
     def fetch_records(
         self,
@@ -87,7 +96,10 @@ class Fetching:
             kafka.errors.KafkaError: as the library's; a broker that is away is none.
 
         """
-        records, partial = self._fetcher.fetched_records(max_records, update_offsets=update_offsets)
+        records: dict[TopicPartition, list[Any]] = {}
+        partial = False
+        if self._something_left():
+            records, partial = self._fetcher.fetched_records(max_records, update_offsets=update_offsets)
         if not partial:
             self._ask()
         if records:
@@ -104,6 +116,24 @@ class Fetching:
         """Close the connections."""
         self._wires.close()
         self._network.close()
+
+    def _something_left(self) -> bool:
+        """Whether the library has anything to give out, or to say, of what came before."""
+        fetcher = self._fetcher
+        return bool(
+            fetcher._completed_fetches  # noqa: SLF001 - see the module
+            or fetcher._next_partition_records  # noqa: SLF001 - likewise
+            or fetcher._paused_completed_fetches  # noqa: SLF001 - likewise
+            or fetcher._paused_partition_records  # noqa: SLF001 - likewise
+            or fetcher._next_in_line_exception_metadata  # noqa: SLF001 - likewise
+        )
+
+    def _validate_positions(self) -> None:
+        """The library's look at whether leaders have changed, not at each poll: the broker looks at each fetch."""
+        now_s = time.monotonic()
+        if now_s - self._validated_s > VALIDATE_S:
+            self._validated_s = now_s
+            self._validate()
 
     # --- requests
 
@@ -127,14 +157,21 @@ class Fetching:
         fetcher, cluster, leaderless = self._fetcher, self._cluster, False
         # The I/O thread takes partitions away: not while we look.
         with self._subscription._lock:  # noqa: SLF001 - as the library's own methods
+            assignment = self._subscription.assignment
             for place in fetcher._fetchable_partitions():  # noqa: SLF001 - see the module
-                node = fetcher._select_read_replica(place)  # noqa: SLF001 - see the module
+                state = assignment[place]
+                # Only with racks there is a choice (KIP-392).
+                node = (
+                    cluster.leader_for_partition(place)
+                    if state._preferred_read_replica is None  # noqa: SLF001 - see the module
+                    else fetcher._select_read_replica(place)  # noqa: SLF001 - see the module
+                )
                 if node is None or node == -1:
                     leaderless = True
                     continue
                 if node in self._flying:
                     continue
-                position = self._subscription.assignment[place].position
+                position = state._position  # noqa: SLF001 - a property of it costs a call
                 epoch = cluster.leader_epoch_for_partition(place)
                 wanted.setdefault(node, {})[place] = Place(
                     position.offset, -1 if epoch is None else epoch, position.leader_epoch
@@ -143,9 +180,7 @@ class Fetching:
             cluster.request_update()
         return wanted
 
-    def _request(
-        self, node: int, places: dict[TopicPartition, Place]
-    ) -> tuple[Frame, dict[TopicPartition, int]]:
+    def _request(self, node: int, places: dict[TopicPartition, Place]) -> tuple[Frame, dict[TopicPartition, int]]:
         sessions = self._fetcher._session_handlers  # noqa: SLF001 - see the module
         if node not in sessions:
             sessions[node] = FetchSessionHandler(node)
@@ -210,9 +245,6 @@ def fetch_directly(consumer: Any) -> Fetching | None:
     versions = consumer._manager.broker_version_data  # noqa: SLF001 - see the module
     with contextlib.suppress(kafka_errors.IncompatibleBrokerVersion):
         if versions.api_version(FetchRequest, max_version=FETCH_VERSION) == FETCH_VERSION:
-            fetching = Fetching(consumer)
-            # An attribute of this fetcher only.
-            consumer._fetcher.fetch_records = fetching.fetch_records  # noqa: SLF001 - see above
-            return fetching
+            return Fetching(consumer)
     log.info("fetching.by_the_library", extra={"client": consumer.config["client_id"]})
     return None

@@ -50,9 +50,11 @@ class JoiningConsumer(KafkaConsumer):  # type: ignore[misc] # kafka-python is un
 
     def close(self, autocommit: bool = True, timeout_ms: float | None = None) -> None:
         """Close, the connections of our own too."""
-        super().close(autocommit=autocommit, timeout_ms=timeout_ms)
-        if self._fetching is not None:
-            self._fetching.close()
+        try:
+            super().close(autocommit=autocommit, timeout_ms=timeout_ms)
+        finally:
+            if self._fetching is not None:
+                self._fetching.close()
 
     def claims(self) -> Claims:
         """What may be claimed when joining; called on the I/O thread each time a request to join is built.

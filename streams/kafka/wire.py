@@ -31,6 +31,9 @@ _READ_BYTES = 65_536
 _LOGIN_LIFE = 0.8
 #: Seconds between looks at kafka-python's timers while it connects.
 _CONNECTING_LOOK_S = 0.02
+#: Seconds without traffic after which it is looked whether the broker has closed the connection. What it closes sooner,
+#: being stopped, shows by an error.
+_LOOK_S = 0.5
 #: Longest that one connection may take, in seconds; after it the broker counts as away.
 _CONNECT_S = 10.0
 
@@ -64,6 +67,8 @@ class Wire:
         # Numbers go on where the client's stopped.
         self._number = int(connection.parser._correlation_id)  # noqa: SLF001 - see the module
         self._owed: deque[int] = deque()
+        #: A request was sent and nothing read since.
+        self._asked = False
         #: What was read of the next answers.
         self._read = bytearray()
         #: An answer larger than one read: its memory, and how much of it is filled.
@@ -83,7 +88,7 @@ class Wire:
         now_s = time.monotonic()
         if now_s > self._ends_s or now_s - self._used_s > self._idle_s:
             return True
-        if self._owed:
+        if self._owed or now_s - self._used_s < _LOOK_S:
             return False
         # Between requests nothing comes but the end.
         try:
@@ -114,6 +119,7 @@ class Wire:
                 self._wait(select.POLLIN, deadline)
             except OSError as error:
                 raise kafka_errors.KafkaConnectionError(str(error)) from error
+        self._asked = True
         self._used_s = time.monotonic()
 
     def answer(self, deadline: float) -> tuple[memoryview, int]:
@@ -124,6 +130,9 @@ class Wire:
             kafka.errors.RequestTimedOutError: none before `deadline` (monotonic seconds).
 
         """
+        if self._asked:
+            # Nothing of the answer can be here yet, nor between the socket and us.
+            self._wait(select.POLLIN, deadline)
         while (found := self.take()) is None:
             self._wait(select.POLLIN, deadline)
         return found
@@ -135,6 +144,7 @@ class Wire:
             kafka.errors.KafkaConnectionError: the connection has ended, or said what nobody had asked.
 
         """
+        self._asked = False
         try:
             while (whole := self._whole()) is None:
                 self._read_more()
@@ -302,6 +312,9 @@ class Wires:
         """Close all."""
         for node in list(self._wires):
             self.drop(node)
+        for connection in self._connecting.values():
+            connection.close()
+        self._connecting.clear()
 
     def _connect(self, node: int, broker: Any) -> Any:
         manager = self._manager
