@@ -19,7 +19,7 @@ from kafka.net.connection import KafkaConnection
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from streams.kafka.frames import Frame
 
@@ -44,28 +44,31 @@ class Wire:
     """One broker's socket. Belongs to one thread. Answers come in the order of their requests.
 
     Args:
-        connection: connected, with nothing under way; not to be used by anybody else from now on.
+        connected: the socket, not blocking, with nothing under way.
         client_id: shown in the broker's logs and quotas.
+        number: of the last request on it.
         idle_s: after so many seconds without traffic the broker may have closed it.
+        login_s: seconds after which a login ends; infinite where there is none.
         most_bytes: largest answer that is taken.
+        close: closes it, told why or nothing.
 
     """
 
-    def __init__(self, connection: Any, *, client_id: str, idle_s: float, most_bytes: int) -> None:
-        self._connection = connection
-        transport = connection.transport
-        # The loop must neither read what is ours nor log in again in the middle of it.
-        lifetime_s = connection._reauth.session_lifetime_ms / 1000  # noqa: SLF001 - see the module
-        connection._reauth.cancel()  # noqa: SLF001 - see the module
-        connection.net.cancel(transport._read_task)  # noqa: SLF001 - see the module
-        transport._read_task = None  # noqa: SLF001 - see the module
-        self._socket: socket.socket = transport._sock  # noqa: SLF001 - see the module
-        self._client = client_id.encode()
-        self._idle_s, self._most_bytes = idle_s, most_bytes
+    def __init__(
+        self,
+        connected: socket.socket,
+        *,
+        client_id: str,
+        number: int,
+        idle_s: float,
+        login_s: float,
+        most_bytes: int,
+        close: Callable[[Exception | None], None],
+    ) -> None:
+        self._socket, self._client, self._number = connected, client_id.encode(), number
+        self._idle_s, self._most_bytes, self._close = idle_s, most_bytes, close
         self._used_s = time.monotonic()
-        self._ends_s = self._used_s + lifetime_s * _LOGIN_LIFE if lifetime_s else float("inf")
-        # Numbers go on where the client's stopped.
-        self._number = int(connection.parser._correlation_id)  # noqa: SLF001 - see the module
+        self._ends_s = self._used_s + login_s * _LOGIN_LIFE
         self._owed: deque[int] = deque()
         #: A request was sent and nothing read since.
         self._asked = False
@@ -164,7 +167,7 @@ class Wire:
     def close(self, error: Exception | None = None) -> None:
         """Close it; what is owed will not come."""
         self._owed.clear()
-        self._connection.close(error)
+        self._close(error)
 
     # --- reading
 
@@ -259,13 +262,7 @@ class Wires:
         del self._connecting[node]
         if connection.init_future.failed():
             raise connection.init_future.exception
-        config = self._manager.config
-        wire = self._wires[node] = Wire(
-            connection,
-            client_id=config["client_id"],
-            idle_s=config["connections_max_idle_ms"] / 1000,
-            most_bytes=connection.config["receive_message_max_bytes"],
-        )
+        wire = self._wires[node] = _taken_over(connection, self._manager.config)
         return wire
 
     def to(self, node: int, broker: Any, deadline: float) -> Wire:
@@ -328,3 +325,22 @@ class Wires:
         until_s = time.monotonic() + min(_CONNECT_S, manager.socket_connection_setup_timeout_ms(node) / 1000)
         manager._net.call_soon(lambda: manager._connect(broker, connection, timeout_at=until_s))  # noqa: SLF001
         return connection
+
+
+def _taken_over(connection: Any, config: Mapping[str, Any]) -> Wire:
+    """The socket of one of kafka-python's connections, which nobody else reads or writes from now on."""
+    transport, login = connection.transport, connection._reauth  # noqa: SLF001 - see the module
+    # The loop must neither read what is ours nor log in again in the middle of it.
+    login.cancel()
+    connection.net.cancel(transport._read_task)  # noqa: SLF001 - see the module
+    transport._read_task = None  # noqa: SLF001 - see the module
+    return Wire(
+        transport._sock,  # noqa: SLF001 - see the module
+        client_id=config["client_id"],
+        # Numbers go on where the client's stopped.
+        number=connection.parser._correlation_id,  # noqa: SLF001 - see the module
+        idle_s=config["connections_max_idle_ms"] / 1000,
+        login_s=login.session_lifetime_ms / 1000 or float("inf"),
+        most_bytes=connection.config["receive_message_max_bytes"],
+        close=connection.close,
+    )
