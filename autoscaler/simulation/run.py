@@ -45,10 +45,13 @@ class Series:
     price_per_hour: Floats
     #: Records without a committed answer.
     backlog: Floats
-    #: Forecast of the policy, records a second.
+    #: Records a second of the ready workers at full batches.
+    capacity_per_s: Floats
+    #: Forecast of the policy, records a second, and how far ahead it looks, in seconds.
     lower_per_s: Floats
     mean_per_s: Floats
     upper_per_s: Floats
+    horizon_s: Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,7 +115,8 @@ def run(
     took_s: list[float] = []
     rows: list[tuple[float, ...]] = []
     prices = {kind.name: kind.price_per_hour for kind in types}
-    band = (math.nan, math.nan, math.nan)
+    band: tuple[float, ...] = (math.nan,) * 4
+    capacities = {kind.name: kind.curve.capacity_per_s for kind in types}
     paused = (0.0, 0)
     for look in range(math.ceil(load.length_s / step_s - 1e-9)):
         now_s = look * step_s
@@ -131,14 +135,21 @@ def run(
                 changes.append(decision)
             outlook = decision.forecast
             if outlook is not None:
-                band = (outlook.lower_per_s, outlook.mean_per_s, outlook.upper_per_s)
+                band = (outlook.lower_per_s, outlook.mean_per_s, outlook.upper_per_s, outlook.horizon_s)
             if progress is not None and look % 64 == 0:
                 progress(now_s)
-        alive = engine.running()
-        price = sum(prices[kind] * count for kind, count in alive.items())
-        waiting = float((engine.arrived - engine.committed).sum())
+        alive, serving = engine.running(), engine.ready()
         rows.append(
-            (now_s, sum(declared.values()), sum(engine.ready().values()), sum(alive.values()), price, waiting, *band)
+            (
+                now_s,
+                sum(declared.values()),
+                sum(serving.values()),
+                sum(alive.values()),
+                sum(prices[kind] * count for kind, count in alive.items()),
+                float((engine.arrived - engine.committed).sum()),
+                sum(capacities[kind] * count for kind, count in serving.items()),
+                *band,
+            )
         )
     engine.advance(load.length_s)
     cost = engine.cost(min(scenario.warm_up_s, load.length_s), load.length_s)
@@ -149,7 +160,7 @@ def run(
         scenario=scenario,
         load=load,
         latencies_s=np.nan_to_num(engine.latencies_s, copy=False, nan=np.inf),
-        series=Series(*np.array(rows).reshape(-1, 9).T),
+        series=Series(*np.array(rows).reshape(-1, 11).T),
         changes=tuple(changes),
         cost=cost,
         paused_s=after[0],

@@ -26,6 +26,7 @@ COMMANDS = {
     "explain": "Why the fleet is as it is: a decision in words.",
     "dlq": "Dead letters: look at them, send their requests again, delete them.",
     "backtest": "The forecast against what came, on a trace.",
+    "simulate": "Scaling policies against made-up and recorded loads, in simulated time.",
     "bench": "What the data plane costs here, beside the alternatives.",
     "analyse": "What a workload is like: from a trace file, or from the requests topic itself.",
     "profile": "What a model costs on a device: seconds a batch, memory, start.",
