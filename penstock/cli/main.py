@@ -31,6 +31,7 @@ COMMANDS = {
     "analyse": "What a workload is like: from a trace file, or from the requests topic itself.",
     "profile": "What a model costs on a device: seconds a batch, memory, start.",
     "plan": "How many workers and partitions a load needs, and what they cost.",
+    "loadtest": "A ramp against the running pipeline, up to where it breaks.",
     "model": "Versions of a model: list, pin, roll back, compare, import.",
     "verify": "Faults on purpose, and a ledger of every request.",
     "acls": "The permissions that each role needs in Kafka.",

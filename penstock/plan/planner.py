@@ -30,6 +30,8 @@ MONTH_HOURS = 730.0
 UTILISATION = 0.95
 #: What each round of tightening leaves of a worker's rate, and how many there are at most.
 TIGHTER, ROUNDS = 0.93, 8
+#: Cost over the least one at which a simpler way is as good.
+WORTH = 1.001
 #: Draws of the load that a plan must hold in.
 DRAWS = 3
 #: How much slower a slow device is, and how much the load may be off, for the sensitivities.
@@ -114,7 +116,7 @@ def make(order: Order, tell: Callable[[str], None]) -> Plan:
                 "name faster workers, allow more time, or split the pipeline",
             )
         options = _options(order, rates, kinds, partitions)
-        best = min(options, key=lambda option: option.cost_per_month)
+        best = _chosen(options)
         tell("replaying")
         checked = _check(order, rates, best.schedule, kinds, partitions)
         if min(run.attainment for run in (checked.ideal, *checked.real)) >= order.objective.share:
@@ -182,6 +184,13 @@ def _options(order: Order, rates: NDArray[np.float64], kinds: Sequence[Kind], pa
             "raise max, add partitions, or allow more time",
         )
     return tuple(found)
+
+
+def _chosen(options: Sequence[Option]) -> Option:
+    """The cheapest; a fixed fleet where nothing else saves a thousandth: it has nothing that can fail to scale."""
+    least = min(option.cost_per_month for option in options)
+    good = [option for option in options if option.cost_per_month <= least * WORTH]
+    return next((option for option in good if option.fixed), good[0])
 
 
 def _only(kind: Kind, wanted: Kind) -> Kind:

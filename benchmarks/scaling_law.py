@@ -1,0 +1,160 @@
+"""Throughput over workers on a live pipeline: measured, and fitted to a line, Amdahl's law and the USL.
+
+    penstock up --local; penstock topics
+    python benchmarks/scaling_law.py [--config penstock.toml] [--workers 1 2 4 8] [--seconds 10] [--report DIR]
+
+Starts the workers itself (the first worker type of the settings, best an emulated device: then all can have one) and
+ends them. For each count a ramp around the stated capacity finds the knee, as `penstock loadtest` does. Counts that
+divide the partitions evenly scale; the others show the steps of ceil(P / n).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from autoscaler.actuators.launchers import SubprocessLauncher
+from autoscaler.planning.scaling_law import fit
+from penstock import settings
+from penstock.loadtest import run as tests
+from penstock.loadtest.ramp import rates_of
+from penstock.page import COLOURS, INK, MUTED, draw, dress
+from penstock.template_launcher import TemplateLauncher
+
+if TYPE_CHECKING:
+    from penstock.loadtest.ramp import Knee
+    from penstock.settings import Settings
+
+#: The ramp, as shares of the stated capacity, and its steps.
+LOW, HIGH, STEPS = 0.8, 1.3, 4
+#: Longest wait for the workers to own all partitions, in seconds.
+READY_S = 240.0
+
+
+def main() -> int:
+    """Measure, fit, tell."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, default=Path("penstock.toml"))
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--report", type=Path)
+    given = parser.parse_args()
+    tree = settings.load(given.config)
+    asked = tests.inputs_of(None, tree.pipeline.model)
+    launcher = TemplateLauncher(SubprocessLauncher())
+    logs = tree.state_dir / "scaling-law"
+    launcher.start(logs / "template.log")
+    pids: list[int] = []
+    found: list[tuple[int, float, Knee]] = []
+    try:
+        for count in sorted(given.workers):
+            _start(launcher, tree, given.config, count=count, pids=pids, logs=logs)
+            stated = _stated(tree, count)
+            outcome = tests.run(
+                tree, given.config, asked, rates=rates_of(LOW * stated, HIGH * stated, STEPS), step_s=given.seconds,
+                seed=count, stated={tree.worker_types[0].name: tree.worker_types[0].curve}, tell=lambda *_: None,
+            )  # fmt: skip
+            if outcome.knee is None:
+                print(f"{count} workers: no knee up to {HIGH * stated:.1f}/s", flush=True)
+                continue
+            knee = outcome.knee
+            found.append((count, stated, knee))
+            print(
+                f"{count} workers: {knee.per_s:.1f}/s [{knee.low:.1f}, {knee.high:.1f}], stated {stated:.1f} "
+                f"({knee.per_s / stated - 1:+.1%})",
+                flush=True,
+            )
+    finally:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        for pid in pids:
+            _await_end(launcher, pid)
+        launcher.close()
+    _tell(found, given.report)
+    return 0
+
+
+def _start(
+    launcher: TemplateLauncher, tree: Settings, config: Path, *, count: int, pids: list[int], logs: Path
+) -> None:
+    """As many workers as `count`, all with partitions."""
+    while len(pids) < count:
+        slot = f"{tree.pipeline.name}-{tree.worker_types[0].name}-{len(pids)}"
+        argv = [sys.executable, "-m", "penstock", "worker", "--config", str(config.resolve()), "--slot", slot]
+        pids.append(launcher.launch(argv, dict(os.environ), logs / f"{slot}.log"))
+    deadline = time.monotonic() + READY_S
+    while time.monotonic() < deadline:
+        with contextlib.suppress(tests.LoadTestFailed):
+            serving, partitions = tests.members(tree)
+            most = -(-partitions // count)
+            owned = [one.partitions for one in serving]
+            if len(owned) == count and sum(owned) == partitions and max(owned) <= most:
+                return
+    raise SystemExit(f"{count} workers were not ready after {READY_S:g} s; read {logs}")
+
+
+def _stated(tree: Settings, count: int) -> float:
+    """Capacity by the settings: the busiest worker decides."""
+    partitions = tests.members(tree)[1]
+    return tree.worker_types[0].curve.capacity_per_s * partitions / -(-partitions // count)
+
+
+def _await_end(launcher: TemplateLauncher, pid: int) -> None:
+    deadline = time.monotonic() + 30
+    while launcher.exit_code(pid) is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+
+
+def _tell(found: list[tuple[int, float, Knee]], report: Path | None) -> None:
+    counts = [count for count, _, _ in found]
+    if len(set(counts)) < 3:  # noqa: PLR2004 - a line has one form
+        print("Three counts of workers or more are needed for a fit.")
+        return
+    rates = [knee.per_s for _, _, knee in found]
+    laws = fit(counts, rates, [(knee.high - knee.low) / 4 for _, _, knee in found])
+    for law in laws:
+        peak = "" if law.best_workers is None else f", most at {law.best_workers:.0f} workers"
+        print(
+            f"{law.name}: {law.gamma:.1f}/s a worker, sigma {law.sigma:.4f}, kappa {law.kappa:.6f}, "
+            f"AICc {law.aicc:.1f}, worst {law.worst:.1%}{peak}"
+        )
+    top = max(counts)
+    print(f"Best: {laws[0].name}; {top} workers do {laws[0].efficiency(top):.1%} of {top} times one.")
+    if report is None:
+        return
+    report.mkdir(parents=True, exist_ok=True)
+    points = [
+        {"workers": count, "stated_per_s": stated, "knee_per_s": knee.per_s, "low": knee.low, "high": knee.high}
+        for count, stated, knee in found
+    ]
+    told = {"points": points, "laws": [{name: getattr(law, name) for name in law.__slots__} for law in laws]}
+    (report / "scaling-law.json").write_text(json.dumps(told, indent=1, default=str) + "\n", encoding="utf-8")
+
+    def paint(figure: Any) -> None:
+        axis = figure.subplots()
+        many = np.linspace(1, top * 1.25, 100)
+        for law, colour in zip(laws, COLOURS, strict=False):
+            axis.plot(many, [law.throughput(n) for n in many], color=colour, linewidth=1.2, label=law.name)
+        around = [[k.per_s - k.low for _, _, k in found], [k.high - k.per_s for _, _, k in found]]
+        axis.errorbar(counts, rates, yerr=around, fmt="o", color=INK, capsize=3, markersize=4, label="measured, 95 %")
+        axis.plot(counts, [stated for _, stated, _ in found], linestyle="", marker="x", color=MUTED, label="stated")
+        axis.set_xlim(0, None)
+        axis.set_ylim(0, None)
+        axis.legend(frameon=False, labelcolor=INK, fontsize=8.5)
+        dress(axis, "Records a second at the knee", x="workers")
+
+    draw(paint, 8, 4.2, report / "scaling-law.png")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

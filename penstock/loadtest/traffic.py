@@ -1,0 +1,131 @@
+"""The load of a test, a process of its own: `python -m penstock.loadtest.traffic DIRECTORY`.
+
+Sends each request when it is due, never waits for an answer, and notes when each answer could first be read by a
+`read_committed` reader. Ends the ramp early once the pipeline is hopelessly behind. Its start is a line on stdin.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from penstock.loadtest.ramp import ARREARS_S
+from penstock.settings import load
+from streams import topics
+from streams.kafka import new_producer, new_reader
+from streams.records import Encoding, encode_request, result_id
+
+#: Seconds between two lines of progress, and from the start to the first request.
+PROGRESS_S, LEAD_S = 0.5, 0.3
+#: Seconds without an answer after which the rest is given up.
+QUIET_S = 10.0
+
+
+class Receiver:
+    """Notes when each answer could first be read."""
+
+    def __init__(self, reader: Any, prefix: str, count: int) -> None:
+        self._reader, self._prefix = reader, prefix
+        self.seen_at_s = np.full(count, np.nan)
+        self.count = 0
+        self.last_at_s = time.time()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="receiver", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Read no more."""
+        self._stop.set()
+        self._thread.join(timeout=10)
+        self._reader.close()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            batches = self._reader.poll(timeout_ms=100)
+            now_s = time.time()
+            for records in batches.values():
+                for record in records:
+                    self._take(result_id(record.headers) or "", now_s)
+
+    def _take(self, name: str, now_s: float) -> None:
+        digits = name.removeprefix(self._prefix)
+        if digits == name or not digits.isdecimal():
+            return
+        number = int(digits)
+        if number < len(self.seen_at_s) and np.isnan(self.seen_at_s[number]):
+            self.seen_at_s[number] = now_s
+            self.count += 1
+            self.last_at_s = now_s
+
+
+def main(directory: Path) -> None:
+    """Run the plan in `directory` and leave `log.npz` there."""
+    words = json.loads((directory / "plan.json").read_text(encoding="utf-8"))
+    with np.load(directory / "plan.npz", allow_pickle=False) as arrays:
+        due_s = arrays["due_s"]
+        inputs = {name.removeprefix("input."): arrays[name] for name in arrays.files if name.startswith("input.")}
+    rates, step_s, prefix = words["rates"], words["step_s"], words["prefix"]
+    tree = load(Path(words["config"]))
+    requests = topics.requests(tree.pipeline.name)
+    rows = len(next(iter(inputs.values())))
+    values = [
+        encode_request({name: array[row : row + 1] for name, array in inputs.items()}, encoding=Encoding.BINARY)
+        for row in range(rows)
+    ]
+    reader = new_reader(tree.kafka, [topics.results(tree.pipeline.name)], client_id="penstock-loadtest")
+    receiver = Receiver(reader, prefix, len(due_s))
+    producer = new_producer(tree.kafka, "penstock-loadtest")
+    partitions = sorted(producer.partitions_for(requests))
+    receiver.start()
+    _tell("ready", 0, 0)
+    if not sys.stdin.readline():
+        return
+    parent, started_at_s = os.getppid(), time.time() + LEAD_S
+    late_s = np.zeros(len(due_s))
+    told_s, sent = 0.0, 0
+    for number, at_s in enumerate(due_s + started_at_s):
+        while (wait_s := at_s - time.time()) > 0.0001:  # noqa: PLR2004 - a shorter sleep is not worth its overhead
+            time.sleep(wait_s)
+        now_s = time.time()
+        late_s[number] = now_s - at_s
+        value, headers = values[number % rows]
+        name = f"{prefix}{number}".encode()
+        producer.send(
+            requests, value=value, key=name, headers=[("request-id", name), *headers],
+            partition=partitions[number % len(partitions)],
+        )  # fmt: skip
+        sent = number + 1
+        if now_s - told_s > PROGRESS_S:
+            told_s = now_s
+            _tell("running", sent, receiver.count)
+            rate = rates[min(len(rates) - 1, int((now_s - started_at_s) / step_s))]
+            if sent - receiver.count > rate * max(ARREARS_S, step_s) or os.getppid() != parent:
+                break
+    producer.flush()
+    receiver.last_at_s = max(receiver.last_at_s, time.time())
+    while receiver.count < sent and time.time() < receiver.last_at_s + QUIET_S:
+        _tell("draining", sent, receiver.count)
+        time.sleep(PROGRESS_S)
+    receiver.stop()
+    producer.close()
+    np.savez(directory / "log.npz", sent=sent, seen_s=receiver.seen_at_s[:sent] - started_at_s, late_s=late_s[:sent])
+    _tell("done", sent, receiver.count)
+
+
+def _tell(phase: str, sent: int, received: int) -> None:
+    sys.stdout.write(json.dumps({"phase": phase, "sent": sent, "received": received}) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,96 @@
+"""The knee of a ramp, from times that a queue of known capacity would give; and what a wrong command line costs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from autoscaler.model import Objective, ServiceCurve
+from autoscaler.simulation.fleet import queue_latencies_s
+from penstock.cli.main import run
+from penstock.loadtest.ramp import Member, due_times, foretold, highest_in_time, knee, rates_of, read_steps
+from penstock.loadtest.report import page, verdict
+from penstock.loadtest.run import Outcome
+
+#: 20 ms + 5 ms a row, at most 16: 160 a second.
+CURVE = ServiceCurve(0.020, 0.005, 16)
+RATES = rates_of(40, 320, 7)
+STEP_S = 15.0
+
+
+@pytest.fixture(scope="module")
+def ramp() -> tuple[np.ndarray, np.ndarray]:
+    """When each request was due and when it was answered, by one such worker."""
+    due_s = due_times(RATES, STEP_S, seed=3)
+    return due_s, due_s + np.array(queue_latencies_s(due_s.tolist(), CURVE))
+
+
+def test_the_knee_is_the_capacity(ramp: tuple[np.ndarray, np.ndarray]) -> None:
+    """Within 3 %, in its own interval or nearly; steps below it are not overloaded, those above are."""
+    due_s, seen_s = ramp
+    steps = read_steps(due_s, seen_s, RATES, STEP_S, within_s=1.0)
+    found = knee(steps, seen_s, STEP_S)
+    assert found is not None
+    assert found.per_s == pytest.approx(160, rel=0.03)
+    assert found.low <= found.per_s <= found.high
+    assert [step.overloaded for step in steps] == [rate > 160 for rate in RATES]
+    assert foretold([Member("a", CURVE, 8)], 8) == 160
+
+
+def test_waiting_counts_from_when_a_request_was_due(ramp: tuple[np.ndarray, np.ndarray]) -> None:
+    """The last overloaded step waits for what came before it: no answer in time, though each batch takes 0.1 s."""
+    due_s, seen_s = ramp
+    steps = read_steps(due_s, seen_s, RATES, STEP_S, within_s=1.0)
+    assert steps[-1].p50_s > 5
+    assert steps[-1].attainment == 0.0
+    assert steps[0].p50_s < 0.1
+    best = highest_in_time(steps, 0.99)
+    assert best is not None
+    assert 80 <= best <= 160
+
+
+def test_requests_without_an_answer_are_never_in_time(ramp: tuple[np.ndarray, np.ndarray]) -> None:
+    """Requests without an answer are never in time, and a ramp cut short has fewer steps."""
+    due_s, seen_s = ramp
+    lost = seen_s.copy()
+    lost[::50] = np.nan
+    steps = read_steps(due_s, lost, RATES, STEP_S, within_s=1.0)
+    assert steps[0].attainment < 0.99
+    assert steps[0].p99_s == np.inf
+    short = due_s < 2 * STEP_S
+    assert len(read_steps(due_s[short], seen_s[short], RATES, STEP_S, within_s=1.0)) == 2
+
+
+def test_a_ramp_that_ends_early_has_no_knee(ramp: tuple[np.ndarray, np.ndarray]) -> None:
+    """A ramp that stays below the knee says that it does not know it."""
+    due_s, seen_s = ramp
+    few = due_s < 3 * STEP_S
+    assert knee(read_steps(due_s[few], seen_s[few], RATES, STEP_S, 1.0), seen_s[few], STEP_S) is None
+
+
+def test_the_first_full_worker_decides() -> None:
+    """Of 10 partitions one has 6 and one 4: the first is full at 160 x 10 / 6. Without an owner nothing is foretold."""
+    assert foretold([Member("a", CURVE, 6), Member("b", CURVE, 4)], 10) == pytest.approx(160 * 10 / 6)
+    assert foretold([Member("a", CURVE, 6)], 10) is None
+
+
+def test_the_report_compares_the_knee_with_what_was_foretold(ramp: tuple[np.ndarray, np.ndarray]) -> None:
+    """The report begins with the knee and compares it with what was foretold."""
+    due_s, seen_s = ramp
+    steps = read_steps(due_s, seen_s, RATES, STEP_S, within_s=1.0)
+    found = Outcome(
+        (Member("a", CURVE, 8),), 8, steps, knee(steps, seen_s, STEP_S), 160.0, 170.0, 80.0, 0.01, 5, 0, 0.0
+    )
+    said = list(verdict(found, Objective()))
+    assert said[0].startswith("Knee: ")
+    assert "Foretold by the stated ones: 170.0 records/s" in said[2]
+    assert page(found, Objective()).index("Knee: ") < page(found, Objective()).index("<svg")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--from", "9", "--to", "3"], ["--from", "-1", "--to", "3"], ["--from", "1"], ["--nonsense"]]
+)
+def test_nonsense_is_one_line_and_code_2(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    """Nonsense is one line and code 2."""
+    assert run(["loadtest", *arguments]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
