@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 LEAST_SECONDS = 3
 #: Losses assumed before any are known, relative to the level's: in calm, and after a jump, when what was fitted to
 #: another regime must first show that it holds.
-PRIOR_LOSSES = np.array([[1.0, 1.1, 1.05, 1.2, 1.2, 1.2, 1.1], [1.0, 1.5, 1.5, 2.0, 2.0, 1.5, 1.2]])
+PRIOR_LOSSES = np.array([[1.0, 1.1, 1.05, 1.2, 1.2, 1.2, 1.1, 1.1], [1.0, 1.5, 1.5, 2.0, 2.0, 1.5, 1.3, 1.2]])
 #: Seconds of counts behind the dispersion.
 _DISPERSION_S = 120
 #: What is left after each bucket of the long mean and of the errors' mean squares.
@@ -78,11 +78,12 @@ def closed(
         long_weight=_LONG_KEPT * (state.long_weight + 1),
         scores=_judged(state, buckets.array, settings),
         regression=_learnt(state, buckets.array, settings),
+        calendars=tuple(one.learnt(at_s, rate, bucket_s) for one in state.calendars),
     )
     if at_s - state.searched_at_s >= settings.season_search_s:
         state = replace(state, period=season.period(buckets.array), searched_at_s=at_s)
     state = _fitted(state, at_s, settings, fitter)
-    now = outlook(counts, state, settings)
+    now = outlook(counts, at_s, state, settings)
     state = _foreseen(now, state, settings)
     return replace(
         state,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from autoscaler.forecasting import folding, sampling
+from autoscaler.forecasting.calendar import Calendar
 from autoscaler.forecasting.fitting import InlineFitter
 from autoscaler.forecasting.linear import FEATURES, LAGS, Regression
 from autoscaler.forecasting.outlook import CEILING, DRAWS, drawn_errors, outlook, quieted
@@ -68,6 +69,9 @@ class Forecaster:
             requests=(),
             autoreg_at_s=-math.inf,
             ets_at_s=-math.inf,
+            calendars=tuple(
+                Calendar.initial(period_s, settings.bucket_s) for period_s in sorted(settings.seasons_s, reverse=True)
+            ),
             period=None,
             searched_at_s=-math.inf,
             scores=Scores.initial(methods),
@@ -127,7 +131,7 @@ class Forecaster:
         recent = history.recent
         if recent.size < folding.LEAST_SECONDS:
             return None
-        now = outlook(recent, state, settings)
+        now = outlook(recent, history.until_s, state, settings)
         since_s = history.until_s - state.closed_at_s
         errors = state.errors
         if errors is None or (now.level.jumped_s is not None and now.level.jumped_s <= since_s):

@@ -11,7 +11,19 @@ import numpy as np
 from autoscaler.forecasting import sampling, season
 from autoscaler.forecasting.level import level
 from autoscaler.forecasting.linear import LAGS, features, trend
-from autoscaler.forecasting.state import AUTOREG, BURST, ETS, LEVEL, METHODS, REGRESSION, SEASON, TREND, Errors, Outlook
+from autoscaler.forecasting.state import (
+    AUTOREG,
+    BURST,
+    CALENDAR,
+    ETS,
+    LEVEL,
+    METHODS,
+    REGRESSION,
+    SEASON,
+    TREND,
+    Errors,
+    Outlook,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,11 +49,12 @@ _TINY = 1e-12
 _UNSETTLED_S = 60
 
 
-def outlook(recent: Floats, state: ForecastState, settings: ForecastSettings) -> Outlook:
+def outlook(recent: Floats, at_s: float, state: ForecastState, settings: ForecastSettings) -> Outlook:
     """What each method says.
 
     Args:
         recent: Counts by second since the last gap, newest last.
+        at_s: End of the newest, Unix seconds.
         state: What was learnt.
         settings: Buckets and steps.
     """
@@ -65,6 +78,10 @@ def outlook(recent: Floats, state: ForecastState, settings: ForecastSettings) ->
         found.append((ETS, state.ets.ahead(lags)))
     if state.period is not None:
         found.append((SEASON, season.ahead(state.buckets.array, state.period, now.per_s, steps)))
+    for calendar in state.calendars:
+        found.append((CALENDAR, calendar.ahead(at_s, now.per_s, steps, settings.bucket_s)))
+        if found[-1][1] is not None:
+            break
     for method, ahead in found:
         if ahead is not None:
             means[method] = ahead

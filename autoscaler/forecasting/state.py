@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from autoscaler.forecasting.calendar import Calendar
     from autoscaler.forecasting.fitting import FitRequest
     from autoscaler.forecasting.level import Level
     from autoscaler.forecasting.linear import Linear, Regression
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 #: The methods, in the order of all arrays. `burst` draws whole paths from alike moments, the others errors.
-METHODS = ("level", "trend", "regression", "autoreg", "ets", "season", "burst")
-LEVEL, TREND, REGRESSION, AUTOREG, ETS, SEASON, BURST = range(len(METHODS))
+METHODS = ("level", "trend", "regression", "autoreg", "ets", "season", "calendar", "burst")
+LEVEL, TREND, REGRESSION, AUTOREG, ETS, SEASON, CALENDAR, BURST = range(len(METHODS))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,6 +81,8 @@ class ForecastState:
     #: When each was last asked for.
     autoreg_at_s: float
     ets_at_s: float
+    #: Profiles of the seasons of the calendar, the longest first.
+    calendars: tuple[Calendar, ...]
     #: Season found, in buckets; `None` = none.
     period: int | None
     searched_at_s: float

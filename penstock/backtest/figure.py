@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 INK, MUTED, FAINT = "#1f2933", "#6b7785", "#e4e9ee"
 BAND, CAME, OURS, PEER = "#9b59c4", "#1f2933", "#1b8a5a", "#5b7c99"
-SHARES = ("#a9b4c0", "#5b7c99", "#d9822b", "#1b8a5a", "#7a7a3a", "#8a6fb0", "#c0587e")
+SHARES = ("#a9b4c0", "#5b7c99", "#d9822b", "#1b8a5a", "#7a7a3a", "#8a6fb0", "#c9a227", "#c0587e")
 #: Most points of a line: what a screen has.
 _POINTS = 1200
 _HOUR_S, _MINUTE_S = 3600.0, 60.0

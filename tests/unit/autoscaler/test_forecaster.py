@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from autoscaler.forecasting.calendar import Calendar
 from autoscaler.forecasting.fitting import FitRequest, fit
 from autoscaler.forecasting.forecaster import Forecaster
 from autoscaler.forecasting.level import level
@@ -220,6 +221,26 @@ def test_a_period_is_found_and_noise_has_none() -> None:
     gappy = 100 + 50.0 * (at % 90 > 60)
     gappy[400:430] = np.nan
     assert period(gappy) == pytest.approx(90, abs=2)
+
+
+def test_a_calendar_knows_what_comes_at_the_same_time_of_the_day() -> None:
+    """A peak of five times the rate in one minute of each hour-long day, on a level that doubles with every day."""
+    profile = Calendar.initial(3600.0, 5.0)
+    start_s = 3600.0 * 400_000
+    for bucket in range(2 * 720 + 200):
+        at_s = start_s + 5 * (bucket + 1)
+        second = (5 * bucket) % 3600
+        day = bucket // 720
+        rate = 2.0**day * (500.0 if 1200 <= second < 1260 else 100.0)
+        assert profile.ahead(at_s, rate, 18, 5.0) is None or day >= 2
+        profile = profile.learnt(at_s, rate, 5.0)
+    at_s = start_s + 2 * 3600 + 1000
+    calm = profile.ahead(at_s - 200, 400.0, 6, 5.0)
+    assert calm == pytest.approx(np.full(6, 400.0), rel=0.35)
+    peak = profile.ahead(start_s + 2 * 3600 + 1180, 400.0, 12, 5.0)
+    assert peak is not None
+    assert peak.max() == pytest.approx(2000.0, rel=0.05)
+    assert peak[0] == pytest.approx(400.0, rel=0.1)
 
 
 def test_fits_agree_with_statsmodels() -> None:
