@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
+
+from autoscaler.forecasting.settings import ForecastSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ class PolicySettings:
     #: Multiple of the actuation delay after which a worker that was started and never became ready is no longer waited
     #: for.
     start_patience: float = 3.0
+    #: Of the sample paths.
+    forecast: ForecastSettings = field(default_factory=ForecastSettings)
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from autoscaler.actuators.base import ActuatorSettings
+from autoscaler.forecasting.settings import ForecastSettings
 from autoscaler.model import Objective, ServiceCurve, WorkerType
 from autoscaler.settings import PolicySettings
 from inference_workers.settings import WorkerSettings
@@ -27,13 +28,14 @@ SECTIONS: dict[str, type[Any]] = {
     "kafka": KafkaSettings,
     "worker": WorkerSettings,
     "policy": PolicySettings,
+    "policy.forecast": ForecastSettings,
     "actuator": ActuatorSettings,
     "autoscaler": AutoscalerSettings,
     "worker_types": WorkerType,
     "worker_types.curve": ServiceCurve,
 }
 #: Fields that have a section of their own.
-ELSEWHERE = {(WorkerType, "curve")}
+ELSEWHERE = {(WorkerType, "curve"), (PolicySettings, "forecast")}
 
 
 def comments(kind: type[Any]) -> dict[str, str]:
@@ -57,6 +59,8 @@ def shown(value: object) -> str:
         return str(value).lower()
     if isinstance(value, str):
         return f'"{value}"'
+    if isinstance(value, tuple):
+        return repr(list(value))
     return "left out" if value is None else "{}" if value == {} else repr(value)
 
 
@@ -84,7 +88,7 @@ def written(page: str) -> str:
     for heading, kind in SECTIONS.items():
         lines = [f"| `{key}` | {default} | {meaning} |\n" for key, (default, meaning) in rows(kind).items()]
         table = "| key | default | meaning |\n|---|---|---|\n" + "".join(lines)
-        pattern = rf"(?ms)(^#+ {re.escape(heading)}\n(?:[^|#].*?\n|\n)*)(?:^\|[^\n]*\n)+"
+        pattern = rf"(?m)(^#+ {re.escape(heading)}\n(?:[^|#\n][^\n]*\n|\n)*)(?:^\|[^\n]*\n)+"
         found = re.search(pattern, page)
         if found is None:
             raise ValueError(f"{PAGE}: no table below the heading {heading!r}")
