@@ -239,15 +239,18 @@ def test_nothing_is_done_until_metrics_of_a_whole_window_are_there() -> None:
 
 
 def test_a_smaller_fleet_waits_for_an_hour_and_takes_its_highest() -> None:
-    """JobVertexScaler.applyScaleDownInterval, as in DelayedScaleDownEndToEndTest."""
-    policy, state, counts = FlinkPolicy(OBJECTIVE), FlinkState(), {}
-    for minute in range(1, 85):
-        # A wave in the middle of the hour asks for more than the calm around it.
-        per_s = 150.0 if 45 <= minute < 61 else 80.0
-        counts[minute], state = look(policy, state, minute, workers=16, per_s=per_s, busy=per_s / 1600)
-    first = next(minute for minute, count in counts.items() if count != 16)
-    assert first == 81
-    assert counts[81] == parallelism(16, 0.4, 64, least=1, most=64, alignment="balanced")
+    """JobVertexScaler.applyScaleDownInterval, as in DelayedScaleDownEndToEndTest.
+
+    16 workers for 80/s are asked to become 8 (the largest step, aligned); a wave of 940/s in that hour needs 940 / 0.7
+    + 940 / 6 of 2695/s, which is 9 of 16, aligned 10: so many are left when the hour is over.
+    """
+    for wave_per_s, left in ((80.0, 8), (940.0, 10)):
+        policy, state, counts = FlinkPolicy(OBJECTIVE, fitted_capacity=True), FlinkState(), {}
+        for minute in range(1, 85):
+            per_s = wave_per_s if 45 <= minute < 61 else 80.0
+            counts[minute], state = look(policy, state, minute, workers=16, per_s=per_s, busy=0.5)
+        assert next(minute for minute, count in counts.items() if count != 16) == 81
+        assert counts[81] == left
 
 
 def test_the_fitted_capacity_is_not_fooled_by_batches() -> None:
