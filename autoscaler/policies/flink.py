@@ -216,8 +216,7 @@ class FlinkPolicy:
         arrived = arrival_rate(observation, elapsed_s)
         if arrived is None:
             return state, False
-        if at_s <= state.restarted_at_s + self.stabilization_s:
-            return state, True
+        # The first decision comes when the window holds nothing of the stabilisation any more.
         earlier = dict(before[3])
         parts = [(total_s - earlier[name]) / elapsed_s for name, total_s in busy if name in earlier]
         minute = Minute(

@@ -238,6 +238,19 @@ def test_nothing_is_done_until_metrics_of_a_whole_window_are_there() -> None:
     assert done[0] == (21, 8)
 
 
+def test_nothing_is_done_while_the_capacity_is_within_its_bounds() -> None:
+    """JobVertexScaler and ScalingExecutor: at 85 % utilisation more is wanted for 70 %, yet 100 % is not passed."""
+    policy, state, counts = FlinkPolicy(OBJECTIVE, fitted_capacity=True), FlinkState(), set()
+    for minute in range(1, 30):
+        count, state = look(policy, state, minute, workers=4, per_s=0.85 * 4 * CPU.curve.capacity_per_s, busy=0.5)
+        counts.add(count)
+    assert counts == {4}
+    evaluated = policy.evaluate(state.minutes, 4 * CPU.curve.capacity_per_s)
+    assert evaluated is not None
+    assert evaluated.factor > 1.3
+    assert not evaluated.outside
+
+
 def test_a_smaller_fleet_waits_for_an_hour_and_takes_its_highest() -> None:
     """JobVertexScaler.applyScaleDownInterval, as in DelayedScaleDownEndToEndTest.
 
