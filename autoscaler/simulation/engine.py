@@ -49,6 +49,7 @@ class SimulatedWorker:
     told_at_s: float | None = None
     #: When it is paid no more.
     gone_at_s: float = math.inf
+    killed: bool = False
     #: Place in the arrays of those that serve; `None` = it does not.
     place: int | None = None
     batches: int = 0
@@ -135,6 +136,8 @@ class Engine:
         self._owner: list[int] = [-1] * partitions
         self._serving = _arrays([], [])
         self._phase_s = np.zeros(partitions)
+        #: When each partition was last given away, or will be when the batch in hand ends.
+        self._given_s = np.full(partitions, -np.inf)
         self.now_s = self._start_s
         #: Records whose answer is committed, by partition, as of the last `advance`.
         self.committed: Ints = np.zeros(partitions, dtype=np.int64)
@@ -280,6 +283,7 @@ class Engine:
 
     def _die(self, worker: SimulatedWorker) -> None:
         worker.told_at_s = worker.gone_at_s = self.now_s
+        worker.killed = True
         self._gone.append(worker)
         if worker.place is None:
             return
@@ -311,6 +315,8 @@ class Engine:
             until = np.floor((at_s - self._phase_s) / every_s) * every_s + self._phase_s
         else:
             until = np.full(self._partitions, at_s)
+        # Who gave a partition away committed then; the new owner has done so at most since it reads.
+        until = np.maximum(until, np.where(self._given_s <= at_s, self._given_s, -np.inf))
         count_until(until, self._answered, self._first, self._following, self.committed)
 
     def _count(self) -> None:
@@ -343,8 +349,10 @@ class Engine:
                 self._open_s[p] = max(opens_s, float(self._open_s[p]))
             else:
                 self._open_s[p] = max(at_s, float(self._open_s[p]))
+            if moved and held_before >= 0 and not old.workers[held_before].killed:
+                self._given_s[p] = max(at_s, float(old.free_s[held_before]))
             if moved and new[p] >= 0:
-                # The new owner's commits come at its own times, and the first holds what the old one had answered.
+                # The new owner's commits come at its own times.
                 self._phase_s[p] = members[new[p]].ready_at_s % max(self._commit_interval_s, 1e-9)
         for worker in old.workers:
             worker.place = None

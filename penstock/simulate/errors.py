@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from penstock.errors import PenstockError
+from penstock.errors import InvalidInput
 
 
-class BadInput(PenstockError):
+class BadInput(InvalidInput):
     """The command line or the scenario says something that cannot be."""
-
-    exit_code = 2
