@@ -44,6 +44,13 @@ def test_the_constant_wait_of_one_server_is_erlangs_of_1909() -> None:
         assert deterministic.wait_within(t, 0.7, 1.0) == pytest.approx(0.3 * np.exp(0.7 * t))
 
 
+@pytest.mark.parametrize("rho", [0.5, 0.9, 0.99, 0.999])
+def test_near_saturation_the_geometric_end_of_the_chain_counts(rho: float) -> None:
+    """One server is idle for 1 - rho of the time, exactly; at 0.99 over a quarter of the probability is in the end."""
+    assert deterministic.wait_within(0.0, rho, 1.0) == pytest.approx(1 - rho, rel=1e-9)
+    assert bulk.means(rho * 5.0, ServiceCurve(0.1, 0.1, 1)).busy == pytest.approx(rho, rel=1e-6)
+
+
 def test_the_quantile_of_constant_service_is_where_the_distribution_is() -> None:
     """And it is a half of the exponential's in heavy traffic, within 10 %, which is what Faro assumes everywhere."""
     found = deterministic.wait_quantile_s(9.5, 1.0, 10, 0.99)
