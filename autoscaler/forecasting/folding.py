@@ -141,8 +141,9 @@ def _fitted(state: ForecastState, at_s: float, settings: ForecastSettings, fitte
             state = replace(state, autoreg=found) if request.kind == "autoreg" else replace(state, ets=found)
     if at_s - state.autoreg_at_s >= settings.autoreg_refit_s:
         state = replace(_asked(state, "autoreg", at_s, settings, fitter), autoreg_at_s=at_s)
-    # At first more often: a minute after the first minute, then in proportion to what is known.
-    if at_s - state.ets_at_s >= min(settings.smoothing_refit_s, settings.bucket_s * len(state.buckets)):
+    # At first more often: whenever twice as much is known.
+    seen_s = settings.bucket_s * len(state.buckets)
+    if at_s - state.ets_at_s >= min(settings.smoothing_refit_s, max(settings.autoreg_refit_s, seen_s / 2)):
         state = replace(_asked(state, "ets", at_s, settings, fitter), ets_at_s=at_s)
     return state
 

@@ -27,9 +27,9 @@ class ForecastSettings:
     half_life_s: float = 1800.0
     #: Seconds after which a loss counts half when the methods are weighted.
     loss_half_life_s: float = 900.0
-    #: Sharpness of the weights: with 10 % less loss than another a method has 2.3 times its weight. 4 to 12 do about as
+    #: Sharpness of the weights: with 10 % less loss than another a method has 1.9 times its weight. 4 to 12 do about as
     #: well; where losses have heavy tails less is better.
-    sharpness: float = 8.0
+    sharpness: float = 6.0
     #: Lags of the autoregression in buckets: 50 s.
     autoreg_lags: int = 10
     #: Seconds between two fits of the autoregression: 5 ms each, so a hundredth of the ticks in a simulation.
