@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 LEAST_SECONDS = 3
 #: Losses assumed before any are known, relative to the level's: in calm, and after a jump, when what was fitted to
 #: another regime must first show that it holds.
-PRIOR_LOSSES = np.array([[1.0, 1.1, 1.05, 1.2, 1.2, 1.2, 1.1, 1.1], [1.0, 1.5, 1.5, 2.0, 2.0, 1.5, 1.3, 1.2]])
+PRIOR_LOSSES = np.array([[1.0, 1.1, 1.05, 1.2, 1.2, 1.2, 1.1, 1.1], [1.0, 2.0, 2.5, 3.0, 3.0, 2.0, 2.0, 1.7]])
 #: Seconds of counts behind the dispersion.
 _DISPERSION_S = 120
 #: What is left after each bucket of the long mean and of the errors' mean squares.

@@ -42,11 +42,9 @@ _LEAST_ALIKE = 6.0
 #: Weight of the assumed errors in past moments, and after how many known ones it halves.
 _PRIOR_WEIGHT, _PRIOR_HALF = 12.0, 30.0
 #: Errors grow with the root of the scale, at most so many times.
-_RESCALED = 1.5
+_RESCALED = 1.2
 #: Mean squares below this are none.
 _TINY = 1e-12
-#: Seconds after a jump in which the methods are judged apart from calm.
-_UNSETTLED_S = 60
 
 
 def outlook(recent: Floats, at_s: float, state: ForecastState, settings: ForecastSettings) -> Outlook:
@@ -90,7 +88,8 @@ def outlook(recent: Floats, at_s: float, state: ForecastState, settings: Forecas
     means[BURST] = 0.0
     look = np.sqrt([max(now.per_s, 0.0), float(lags[-12:].sum()) / 12, float(lags[-10:-4].sum()) / 6])
     scale = max(now.per_s, 0.3 * long_mean, 1.0 / settings.bucket_s)
-    unsettled = int(now.jumped_s is not None and now.jumped_s < _UNSETTLED_S)
+    # As long as a jump is within the seconds looked at, what was fitted before it is judged apart.
+    unsettled = int(now.jumped_s is not None)
     return Outlook(now, means, able, look, unsettled, scale, x)
 
 

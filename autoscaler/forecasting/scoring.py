@@ -21,6 +21,8 @@ _LEAST_STRETCH, _MOST_STRETCH = 0.6, 2.5
 _ASSUMED = (4.0, 12.0)
 #: About so many losses are in the discounted sums.
 _MEMORY = 250
+#: A loss counts as at most so many mean ones, once so many forecasts were judged.
+_MOST_LOSS, _LEAST_JUDGED = 4.0, 24
 #: Relative losses below this are no loss.
 _TINY = 1e-6
 
@@ -86,6 +88,9 @@ class Scores:
             step: Of the calibration.
         """
         loss = pinball(by_method, actual) / scale
+        if self.count >= _LEAST_JUDGED:
+            # What nobody could foresee costs all methods the same, and much: it must not drown how they differ.
+            loss = np.minimum(loss, _MOST_LOSS * self._typical())
         known = ~np.isnan(loss)
         losses, bases = self.losses.copy(), self.bases.copy()
         losses[state] = np.where(known, kept * losses[state] + np.where(known, loss, 0.0), losses[state])
@@ -115,10 +120,14 @@ class Scores:
             prior: Relative losses assumed before any is known, by state, shape (2, C).
             sharpness: The power.
         """
-        assumed = _ASSUMED[state] * max(_TINY, float(self.bases[:, 0].sum()) / max(1, min(self.count, _MEMORY)))
+        assumed = _ASSUMED[state] * max(_TINY, self._typical())
         relative = (self.losses[state] + assumed * prior[state]) / (self.bases[state] + assumed)
         weights = np.where(able, np.maximum(relative, _TINY) ** -sharpness, 0.0)
         return np.asarray(weights / weights.sum())
+
+    def _typical(self) -> float:
+        """About the mean loss of the first method."""
+        return float(self.bases[:, 0].sum()) / max(1, min(self.count, _MEMORY))
 
     def coverage(self) -> Coverage | None:
         """Lately; `None` before the first forecast has come true."""
