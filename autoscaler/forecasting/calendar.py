@@ -41,6 +41,8 @@ class Calendar:
     bin: int = -1
     total: float = 0.0
     count: int = 0
+    #: Most seasons seen in any bin.
+    most: int = 0
 
     @classmethod
     def initial(cls, period_s: float, bucket_s: float) -> Calendar:
@@ -65,13 +67,16 @@ class Calendar:
             weight = max(1 / (int(seen[self.bin]) + 1), _NEWEST)
             means[self.bin] += weight * (self.total / self.count - means[self.bin])
             seen[self.bin] += 1
-        return replace(self, means=means, seen=seen, bin=place, total=rate, count=1)
+        most = max(self.most, int(seen[self.bin]))
+        return replace(self, means=means, seen=seen, bin=place, total=rate, count=1, most=most)
 
     def ahead(self, at_s: float, level: float, steps: int, bucket_s: float) -> Floats | None:
         """Rates of the buckets after `at_s`, shape (steps,): the profile, brought to the rate of now.
 
         `None` = two seasons have not been seen at these times.
         """
+        if self.most < _SEASONS:
+            return None
         times = at_s + bucket_s * np.concatenate(([-0.5], np.arange(steps) + 0.5))
         place = times % self.period_s / self.bin_s - 0.5
         low = np.floor(place).astype(np.int64)
