@@ -36,7 +36,7 @@ HEAP_FLAGS = ("-Xms32m", "-Xmx256m")
 START_TIMEOUT_S = 120.0
 #: SIGTERM takes 0.3-0.5 s when idle; the rest is flushing.
 STOP_TIMEOUT_S = 20.0
-_FORMAT_TIMEOUT_S = 60.0
+_FORMAT_TIMEOUT_S = 120.0
 _POLL_S = 0.05
 
 
@@ -71,13 +71,19 @@ class KafkaNode:
         if (self.spec.data / "meta.properties").exists():
             return
         arguments = ("format", "--cluster-id", self.cluster_id, "--config", str(self.spec.properties_path))
-        done = subprocess.run(
-            self.java.command("kafka.tools.StorageTool", *arguments, flags=self._log_flags()),
-            capture_output=True,
-            text=True,
-            timeout=_FORMAT_TIMEOUT_S,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                self.java.command("kafka.tools.StorageTool", *arguments, flags=self._log_flags()),
+                capture_output=True,
+                text=True,
+                timeout=_FORMAT_TIMEOUT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise ServiceFailed(
+                f"Kafka has not prepared {self.spec.data} within {_FORMAT_TIMEOUT_S:g} s, which takes two mostly",
+                "see what else this machine does, and start again",
+            ) from error
         if done.returncode:
             refuse_full_disk(done.stderr + done.stdout, self.spec.data)
             raise ServiceFailed(

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from penstock.errors import PenstockError
 from penstock.verify.errors import CannotVerify
 from penstock.verify.faults import FAULTS, Facts, Fault
 from penstock.verify.ledger import Sent, Verdict, settle
@@ -162,7 +163,7 @@ def _run_once(stage: Stage, order: _Order, outcome: Outcome) -> Run:
         time.sleep(order.generator.uniform(LEAST_LEAD_S, MOST_LEAD_S))
         facts = order.fault.strike(stage, order.generator)
         time.sleep(max(TAIL_S, sender.started_at_s + plan.seconds - time.monotonic()))
-    except (CannotVerify, KafkaFailure) as error:
+    except (PenstockError, KafkaFailure) as error:
         outcome.error = f"run {number}: {error}"
     sent = sender.stop()
     stage.watch.wait_for([request.request_id for request in sent if request.acknowledged], DRAIN_S)
@@ -173,7 +174,8 @@ def _run_once(stage: Stage, order: _Order, outcome: Outcome) -> Run:
         outcome.deaths += stage.fleet.mend()
         if outcome.error is None:
             stage.until(stage.settled, "the workers own all partitions after the run")
-    except (CannotVerify, KafkaFailure) as error:
+    except (PenstockError, KafkaFailure) as error:
+        # Also a broker of ours that does not come back: the runs before it are settled all the same.
         outcome.error = outcome.error or f"run {number}: {error}"
     return Run(number, sent, stage.watch.seen([request.request_id for request in sent]), until_s, facts)
 
