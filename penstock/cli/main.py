@@ -32,6 +32,7 @@ COMMANDS = {
     "profile": "What a model costs on a device: seconds a batch, memory, start.",
     "plan": "How many workers and partitions a load needs, and what they cost.",
     "loadtest": "A ramp against the running pipeline, up to where it breaks.",
+    "train": "An example model trained here, and what that took of the machine.",
     "model": "Versions of a model: list, pin, roll back, compare, import.",
     "verify": "Faults on purpose, and a ledger of every request.",
     "acls": "The permissions that each role needs in Kafka.",
