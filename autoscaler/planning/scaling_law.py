@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 LINEAR, AMDAHL, USL = "linear", "Amdahl", "USL"
 #: Least relative error believed of a throughput.
 LEAST_ERROR = 0.005
+#: Coherence below which there is none: the peak would lie beyond 30,000 workers.
+NEGLIGIBLE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class Law:
     @property
     def best_workers(self) -> float | None:
         """Workers beyond which more make it slower; `None` = there are none."""
-        if self.kappa <= 0 or self.sigma >= 1:
+        if self.kappa <= NEGLIGIBLE or self.sigma >= 1:
             return None
         return math.sqrt((1 - self.sigma) / self.kappa)
 

@@ -223,6 +223,8 @@ def _traffic(directory: Path, tell: Callable[[str, int, int], None]) -> None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(5)
                 process.kill()
+            # Also after Ctrl-C, which `with` would not wait for.
+            process.wait()
         if process.wait() or not (directory / "log.npz").is_file():
             said.seek(0)
             last = (said.read().strip().splitlines() or ["no message"])[-1]

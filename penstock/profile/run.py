@@ -124,6 +124,8 @@ def _measure(job: Job, tell: Callable[[str, float], None]) -> Measured:
             finally:
                 if process.poll() is None:
                     process.kill()
+                # Also after Ctrl-C, which `with` would not wait for.
+                process.wait()
         if result is None:
             said.seek(0)
             last = (said.read().strip().splitlines() or ["no message"])[-1]

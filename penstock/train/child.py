@@ -1,7 +1,9 @@
 """The training process: `python -m penstock.train.child JOB`; tells each epoch and its end as lines of JSON.
 
-What it has is kept after each epoch (weights, optimiser, epoch: Keras' BackupAndRestore); killed and started again it
-goes on from there. The model is exported beside its place and moved there as a whole.
+What it has is kept after each epoch (weights, optimiser, epoch) in a checkpoint that counts only when it is whole;
+killed at any moment and started again it goes on from the last one. Keras' own BackupAndRestore is not used: killed
+while it writes, it leaves a file that cannot be read. The model is exported beside its place and moved there as a
+whole.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
@@ -21,6 +23,9 @@ from penstock.demo.train_digits import LEARNING_RATE
 from penstock.page import write_whole
 from penstock.train import data as pictures
 from penstock.train.job import Epoch, Job, Trained
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: Names of the model's one input and output.
 INPUT, OUTPUT = "image", "probabilities"
@@ -39,19 +44,27 @@ def main(text: str) -> None:
     tf.keras.utils.set_random_seed(job.seed)
     found = pictures.digits(job.seed) if job.data is None else pictures.from_file(Path(job.data), job.seed)
     state = Path(job.state)
-    history = state / "epochs.jsonl"
-    done = len(history.read_text(encoding="utf-8").splitlines()) if history.is_file() else 0
     model = _network(tf, found.images.shape[1:], found.classes, job, len(found.images))
     feed = tf.data.Dataset.from_tensor_slices((found.images, found.labels))
     feed = feed.shuffle(len(found.images), seed=job.seed).batch(job.batch).prefetch(tf.data.AUTOTUNE)
     held = tf.data.Dataset.from_tensor_slices((found.held_images, found.held_labels)).batch(job.batch)
+    epoch = tf.Variable(0, dtype=tf.int64)
+    model.optimizer.build(model.trainable_variables)
+    kept = tf.train.Checkpoint(model=model, optimizer=model.optimizer, epoch=epoch)
+    manager = tf.train.CheckpointManager(kept, str(state / "checkpoints"), max_to_keep=2)
+    kept.restore(manager.latest_checkpoint)
+    done = int(epoch.numpy())
+    history = state / "epochs.jsonl"
+    for line in _lines(history)[:done]:
+        _say({"epoch": json.loads(line)})
+
+    def keep(number: int) -> None:
+        epoch.assign(number)
+        manager.save()
+
     model.fit(
-        feed, validation_data=held, epochs=job.epochs, verbose=0,
-        callbacks=[
-            _teller(tf, history, len(found.images)),
-            # Kept even when it is done, so that what is told and what is kept are of the same epochs.
-            tf.keras.callbacks.BackupAndRestore(str(state / "backup"), delete_checkpoint=False),
-        ],
+        feed, validation_data=held, initial_epoch=done, epochs=job.epochs, verbose=0,
+        callbacks=[_teller(tf, history, len(found.images), keep)],
     )  # fmt: skip
     accuracy = _export(tf, model, found, Path(job.export))
     memory = tf.config.experimental.get_memory_info
@@ -85,7 +98,11 @@ def _network(tf: Any, shape: tuple[int, ...], classes: int, job: Job, count: int
     return model
 
 
-def _teller(tf: Any, history: Path, count: int) -> Any:
+def _lines(history: Path) -> list[str]:
+    return history.read_text(encoding="utf-8").splitlines() if history.is_file() else []
+
+
+def _teller(tf: Any, history: Path, count: int, keep: Callable[[int], None]) -> Any:
     class Teller(tf.keras.callbacks.Callback):  # type: ignore[misc]
         """Says and keeps what came of each epoch."""
 
@@ -98,9 +115,10 @@ def _teller(tf: Any, history: Path, count: int) -> Any:
                 epoch + 1, float(logs["loss"]), float(logs["accuracy"]), float(logs["val_loss"]),
                 float(logs["val_accuracy"]), took_s, count / took_s,
             )  # fmt: skip
-            # Killed between the two, an epoch is done again: then it stands here once all the same.
-            kept = history.read_text(encoding="utf-8").splitlines()[:epoch] if history.is_file() else []
-            write_whole(history, "".join(f"{line}\n" for line in [*kept, json.dumps(asdict(found))]))
+            # Killed between the two, the epoch is done again: then it stands here once all the same.
+            before = _lines(history)[:epoch]
+            write_whole(history, "".join(f"{line}\n" for line in [*before, json.dumps(asdict(found))]))
+            keep(epoch + 1)
             _say({"epoch": asdict(found)})
 
     return Teller()

@@ -87,9 +87,6 @@ def train(job: Job, tell: Callable[[Epoch], None]) -> Outcome:
     state = Path(job.state)
     write_whole(state / "job.json", json.dumps(job.identity) + "\n")
     history = state / "epochs.jsonl"
-    if history.is_file():
-        for line in history.read_text(encoding="utf-8").splitlines():
-            tell(TypeAdapter(Epoch).validate_json(line))
     command = [sys.executable, "-m", "penstock.train.child", json.dumps(asdict(job))]
     trained: Trained | None = None
     with tempfile.TemporaryFile("w+") as said, subprocess.Popen(
@@ -107,9 +104,10 @@ def train(job: Job, tell: Callable[[Epoch], None]) -> Outcome:
                 elif "trained" in told:
                     trained = TypeAdapter(Trained).validate_python(told["trained"])
         finally:
-            if process.poll() is None and trained is None:
+            if trained is None and process.poll() is None:
                 process.kill()
-        process.wait()
+            # Also after Ctrl-C, which `with` would not wait for.
+            process.wait()
         if trained is None:
             said.seek(0)
             last = (said.read().strip().splitlines() or ["no message"])[-1]

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from penstock.train.job import Epoch
 
+#: So many that the second is far from the last when the process is killed, in epochs of some 50 ms.
+EPOCHS = 60
+
 pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(600)]
 
 
@@ -34,21 +37,21 @@ def test_a_killed_training_goes_on_and_exports_the_next_version(tmp_path: Path) 
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(new_job(epochs=4, **given), stop)
+        train(new_job(epochs=EPOCHS, **given), stop)
     assert not (to / "1").exists()
     with pytest.raises(InvalidInput, match="unfinished"):
-        new_job(epochs=5, **given)
+        new_job(epochs=EPOCHS + 1, **given)
     assert run(["train", "digits", "--data", str(data), "--to", str(to), "--epochs", "5", "--batch", "16"]) == 2
 
     told: list[int] = []
-    found = train(new_job(epochs=4, **given), lambda epoch: told.append(epoch.number))
+    found = train(new_job(epochs=EPOCHS, **given), lambda epoch: told.append(epoch.number))
 
-    assert found.trained.resumed_at in (2, 3)
-    assert [epoch.number for epoch in found.epochs] == [1, 2, 3, 4]
-    assert told == [1, 2, 3, 4]
+    assert 2 <= found.trained.resumed_at < EPOCHS
+    assert [epoch.number for epoch in found.epochs] == list(range(1, EPOCHS + 1))
+    assert told == list(range(1, EPOCHS + 1))
     assert found.trained.accuracy > 0.9
     assert found.used is None or found.used.peak_bytes > 100 * 2**20
     assert newest_version(to).name == "1"
     assert (to / "1" / "saved_model.pb").is_file()
     assert not (to / ".training").exists()
-    assert new_job(epochs=4, **given).export.endswith("/2")
+    assert new_job(epochs=EPOCHS, **given).export.endswith("/2")
