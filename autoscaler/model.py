@@ -349,6 +349,8 @@ class Observation:
     reports: Mapping[str, WorkerReport] = field(default_factory=dict)
     #: 99th percentile of the latency reported over the last 10 s; `None` = no results.
     p99_s: float | None = None
+    #: Latencies reported over the same time, counts by bucket of `LATENCY_BOUNDS_S`; empty = no results.
+    latency_counts: tuple[int, ...] = ()
     #: What the forecast is made from; `None` = too few samples.
     history: ArrivalHistory | None = None
 

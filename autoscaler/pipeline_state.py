@@ -115,6 +115,7 @@ class PipelineState:
             if abs(at_s - report.at_s) <= settings.report_fresh_s and report.state is not WorkerState.STOPPED
         }
         self._note_owners(reports, at_s)
+        counts = self._latency_counts(at_s)
         return Observation(
             pipeline=self._pipeline,
             at_s=at_s,
@@ -126,7 +127,8 @@ class PipelineState:
             workers=_by_type(reports),
             rebalanced_at_s=self._rebalanced_at_s,
             reports=reports,
-            p99_s=self._p99_s(at_s),
+            p99_s=latency.quantile(counts, 0.99),
+            latency_counts=counts,
             history=self._arrivals.history(at_s),
         )
 
@@ -183,11 +185,9 @@ class PipelineState:
             self._rebalanced_at_s = at_s
         self._serving = serving
 
-    def _p99_s(self, at_s: float) -> float | None:
+    def _latency_counts(self, at_s: float) -> tuple[int, ...]:
         since_s = at_s - self._settings.latency_window_s
-        return latency.quantile(
-            latency.merge(counts for at, _, counts in self._latencies if since_s < at <= at_s + 1), 0.99
-        )
+        return latency.merge(counts for at, _, counts in self._latencies if since_s < at <= at_s + 1)
 
     def _boot_s(self, kind: WorkerType) -> float | None:
         delays = sorted(self._starts.get(kind.name, {}).values())

@@ -60,6 +60,26 @@ class PolicySettings:
     #: Part (0 = none) by which the load is raised when a smaller fleet is judged, so that noise at a threshold does not
     #: flap.
     scale_in_margin: float = 0.1
+    #: Seconds of arrivals seen before paths, courses and hindsight decide; before that a reactive rule does. Three
+    #: minutes show whether a load is smooth, and nothing of it is needed for a step.
+    foresight_s: float = 180.0
+    #: Seconds of arrivals before hindsight begins to count: the first fleet is a guess and blames every course alike.
+    learning_s: float = 120.0
+    #: Seconds after which experience counts half: an hour holds enough bursts, and a day's load changes within it.
+    experience_s: float = 3600.0
+    #: Part (0-1) of the objective's allowance of late requests that is planned to be used up; the rest is for what the
+    #: model leaves out.
+    budget_used: float = 0.6
+    #: Workers that a late share beyond that is weighed with, for each worker's worth of load: 1 % late is worth all of
+    #: what the load needs.
+    late_price: float = 100.0
+    #: Seconds for which the fleet that a surprise would have needed is kept after it: bursts come in series, and one
+    #: that is missed costs as much of the allowance as ten minutes of the fleet cost money.
+    surprise_keep_s: float = 600.0
+    #: Worker-seconds that a worker's second of late work is worth where a backlog is drained.
+    drain_price: float = 4.0
+    #: Seconds for which the workers that drain a backlog are kept, so that the drain is not cut short.
+    drain_keep_s: float = 30.0
     #: Multiple of the actuation delay after which a worker that was started and never became ready is no longer waited
     #: for.
     start_patience: float = 3.0
@@ -115,4 +135,12 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "target_utilisation": (0, 1.001, "at 1 the queue of the busiest worker never empties"),
     "drain_s": (0, _ANY, _DEFAULT),
     "start_patience": (0, _ANY, _DEFAULT),
+    "foresight_s": (0, _ANY, "inf keeps the reactive rule"),
+    "learning_s": (0, _ANY, _DEFAULT),
+    "experience_s": (0, _ANY, _DEFAULT),
+    "budget_used": (0, 1.001, "0.6 is usual"),
+    "late_price": (0, _ANY, _DEFAULT),
+    "surprise_keep_s": (0, _ANY, _DEFAULT),
+    "drain_price": (0, _ANY, _DEFAULT),
+    "drain_keep_s": (0, _ANY, _DEFAULT),
 }

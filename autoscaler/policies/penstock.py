@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING
 
 from autoscaler.errors import NoWorkerTypes
 from autoscaler.forecasting import ForecastMemory, changes, forecast
-from autoscaler.model import Action, Decision, WorkerState
-from autoscaler.planning.sizing import Situation, size
+from autoscaler.model import Action, Decision, Plan
+from autoscaler.planning.sizing import Situation, pooled, size
 from autoscaler.policies.bounds import Bounds, bounds
+from autoscaler.policies.foresight import Memory, Outlook, foresee
 from autoscaler.policies.hysteresis import NeedWindow
 from autoscaler.queueing.split import busiest_share, smoothed_shares
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from autoscaler.model import ArrivalHistory, Forecast, Objective, Observation, Plan, WorkerType
+    from autoscaler.model import ArrivalHistory, Forecast, Objective, Observation, WorkerType
     from autoscaler.settings import PolicySettings
 
 #: Seconds of counts behind the index of dispersion used in sizing.
@@ -31,8 +32,10 @@ _DISPERSION_WINDOW_S = 120
 class PolicyState:
     """What the policy carries from one decision to the next. Start with `PolicyState()`."""
 
-    #: Coefficients and regime of the forecast.
+    #: Coefficients and regime of the reactive forecast.
     forecasting: ForecastMemory = field(default_factory=ForecastMemory)
+    #: Of `foresight`.
+    foresight: Memory = field(default_factory=Memory)
     #: Needs of the last `scale_in_patience_s`.
     needs: NeedWindow = field(default_factory=NeedWindow)
     #: Count decided last and when; `None` = none, or it was only advice.
@@ -42,9 +45,6 @@ class PolicyState:
     grown_at_s: float | None = None
     #: Count before that.
     grown_from: int = 0
-    #: Workers that were ready at the last look, and when that last changed: each change is a rebalance.
-    ready: tuple[str, ...] = ()
-    rebalanced_at_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,28 +89,32 @@ def decide(
         raise NoWorkerTypes("worker_types is empty: name at least one worker type in the settings")
     kind = worker_types[0]
     limits = bounds(kind, observation.partitions, observation.control)
-    state = _seen(observation, kind, state)
     fleet = _fleet(observation, settings, kind, state)
-    outlook: Forecast | None = None
-    if observation.history is not None:
-        horizon_s = kind.boot_s + settings.tick_s
-        outlook, memory = forecast(observation.history, horizon_s, settings, state.forecasting)
-        state = replace(state, forecasting=memory)
-    if observation.history is None or outlook is None or observation.partitions == 0:
-        return _without_data(observation, settings, kind, limits=limits, fleet=fleet, state=state)
-
-    situation = _situation(
-        observation, observation.history, outlook=outlook, settings=settings, kind=kind, fleet=fleet, state=state
-    )
-    plan = size(situation, kind.curve, objective, settings)
     declared = fleet.declared if fleet.declared is not None else 0
-    # A smaller fleet must be enough for a little more than this load, or noise at the threshold brings the worker back.
-    raised = 1 + settings.scale_in_margin
-    need = plan.workers
-    if plan.workers < declared:
-        wide = replace(situation, rate_per_s=situation.rate_per_s * raised, mean_per_s=situation.mean_per_s * raised)
-        need = min(declared, size(wide, kind.curve, objective, settings).workers)
-    state = replace(state, needs=state.needs.add(observation.at_s, need, settings.scale_in_patience_s))
+    foreseen: Outlook | None = None
+    if observation.history is not None and observation.partitions > 0:
+        foreseen, remembered = foresee(
+            observation,
+            observation.history,
+            settings=settings,
+            kind=kind,
+            objective=objective,
+            ready=fleet.ready,
+            declared=declared,
+            memory=state.foresight,
+        )
+        state = replace(state, foresight=remembered)
+    if foreseen is not None and fleet.declared is not None:
+        plan, outlook = _planned(foreseen, kind, objective), foreseen.forecast
+        # Patience is in the plan: its course has kept the need of the last while.
+        wanted, bound, why = plan.workers, "plan", _compared(plan.workers, declared)
+        shares: Sequence[float] = state.foresight.shares
+    else:
+        made = _reactive(observation, settings, kind, objective, fleet=fleet, state=state)
+        if made is None:
+            return _without_data(observation, settings, kind, limits=limits, fleet=fleet, state=state)
+        plan, outlook, shares, state = made
+        wanted, bound, why = _wanted(observation, settings, plan, fleet, state)
     if observation.control is not None and observation.control.paused:
         kept = declared if fleet.declared is not None else limits.low
         why = f"paused by a person: {plan.reason}"
@@ -118,7 +122,6 @@ def decide(
             observation, kind, fleet, state, count=kept, bound="paused", reason=why, plan=plan, outlook=outlook
         )
 
-    wanted, bound, why = _wanted(observation, settings, plan, fleet, state)
     count, by = limits.clamp(wanted)
     if by is None and plan.workers < limits.low == count:
         # The fleet is as small as it may be: no patience is waited for.
@@ -126,7 +129,7 @@ def decide(
     if by is not None:
         why = f"{why}; {by} allows {limits.low} to {limits.high}"
         bound = by
-    other = _runner_up(plan, situation, count, limits)
+    other = _runner_up(plan, shares, count, limits)
     return _decided(
         observation,
         kind,
@@ -141,16 +144,63 @@ def decide(
     )
 
 
-def _seen(observation: Observation, kind: WorkerType, state: PolicyState) -> PolicyState:
-    """Note a change among the ready workers: the group rebalances."""
-    ready = tuple(
-        name
-        for name, report in observation.reports.items()
-        if report.worker_type == kind.name and report.state is WorkerState.READY
+def _reactive(
+    observation: Observation,
+    settings: PolicySettings,
+    kind: WorkerType,
+    objective: Objective,
+    *,
+    fleet: _Fleet,
+    state: PolicyState,
+) -> tuple[Plan, Forecast, Sequence[float], PolicyState] | None:
+    """The rule of the first minutes: size for what is arriving now and where it heads; `None` = too little is known."""
+    if observation.history is None or observation.partitions == 0:
+        return None
+    outlook, memory = forecast(observation.history, kind.boot_s + settings.tick_s, settings, state.forecasting)
+    state = replace(state, forecasting=memory)
+    if outlook is None:
+        return None
+    situation = _situation(observation, observation.history, outlook=outlook, settings=settings, kind=kind, fleet=fleet)
+    plan = size(situation, kind.curve, objective, settings)
+    # A smaller fleet must be enough for a little more than this load, or noise at the threshold brings the worker back.
+    raised = 1 + settings.scale_in_margin
+    need = plan.workers
+    declared = fleet.declared if fleet.declared is not None else 0
+    if plan.workers < declared:
+        wide = replace(situation, rate_per_s=situation.rate_per_s * raised, mean_per_s=situation.mean_per_s * raised)
+        need = min(declared, size(wide, kind.curve, objective, settings).workers)
+    needs = state.needs.add(observation.at_s, need, settings.scale_in_patience_s)
+    return plan, outlook, situation.shares, replace(state, needs=needs)
+
+
+def _planned(foreseen: Outlook, kind: WorkerType, objective: Objective) -> Plan:
+    """The plan in numbers and words."""
+    capacity_per_s = kind.curve.capacity_per_s
+    busiest = float(foreseen.carrying.busiest[foreseen.carrying.place(foreseen.workers)])
+    by = max(foreseen.asked, key=lambda name: foreseen.asked[name])
+    words = {
+        "paths": f"the paths need it within {foreseen.patience_s:g} s of patience",
+        "surprise": "a load that was not foreseen came lately and may come again",
+        "backlog": "a backlog is drained at the least cost",
+    }[by]
+    reason = (
+        f"{words}; up to {foreseen.rate_per_s:.1f}/s foreseen (9 paths of 10) puts "
+        f"{busiest * foreseen.rate_per_s:.1f}/s on the busiest of {foreseen.workers}, which can do "
+        f"{capacity_per_s:.1f}/s; this course would have had {foreseen.late_share:.2%} late, "
+        f"{foreseen.allowed:.2%} is aimed at"
     )
-    if ready == state.ready:
-        return state
-    return replace(state, ready=ready, rebalanced_at_s=observation.at_s)
+    return Plan(
+        workers=foreseen.workers,
+        pooled_workers=pooled(foreseen.rate_per_s, kind.curve, objective),
+        rate_per_s=foreseen.rate_per_s,
+        capacity_per_s=capacity_per_s,
+        busiest_utilisation=busiest * foreseen.rate_per_s / capacity_per_s,
+        reason=reason,
+    )
+
+
+def _compared(needed: int, there: int) -> str:
+    return f"{needed} needed and there" if needed == there else f"{needed} needed, {there} there"
 
 
 def _fleet(observation: Observation, settings: PolicySettings, kind: WorkerType, state: PolicyState) -> _Fleet:
@@ -162,15 +212,16 @@ def _fleet(observation: Observation, settings: PolicySettings, kind: WorkerType,
     sampled_at_s = observation.history.until_s if observation.history is not None else observation.at_s
     if state.decided is not None and (declared is None or sampled_at_s <= (state.decided_at_s or 0.0)):
         declared = state.decided
-    if declared is None and state.ready:
-        declared = len(state.ready)
-    ready = len(state.ready)
+    status = observation.workers.get(kind.name)
+    ready = status.ready if status is not None else 0
+    if declared is None and ready:
+        declared = ready
     if declared is None or ready >= declared:
         return _Fleet(declared, ready, 0.0)
     since_s = observation.at_s - state.grown_at_s if state.grown_at_s is not None else None
     if since_s is not None and 0 <= since_s < settings.start_patience * kind.boot_s:
         # Late starters are expected at the next tick, until patience ends.
-        if not any(report.worker_type == kind.name for report in observation.reports.values()):
+        if status is None:
             # Not one report: the workers of before are taken to serve still.
             ready = min(declared, state.grown_from)
         return _Fleet(declared, ready, max(settings.tick_s, kind.boot_s - since_s))
@@ -187,11 +238,10 @@ def _situation(
     settings: PolicySettings,
     kind: WorkerType,
     fleet: _Fleet,
-    state: PolicyState,
 ) -> Situation:
     known = history.counts[-_DISPERSION_WINDOW_S:][history.known[-_DISPERSION_WINDOW_S:]]
     backlog = float(sum(observation.backlog.values())) if observation.backlog is not None else None
-    rebalanced_s = observation.at_s - state.rebalanced_at_s if state.rebalanced_at_s is not None else None
+    rebalanced_s = observation.at_s - observation.rebalanced_at_s if observation.rebalanced_at_s is not None else None
     if backlog is not None and rebalanced_s is not None and 0 <= rebalanced_s <= settings.settle_s:
         # What a pause of our own has held up is worked off by the workers that are there; it is no load.
         backlog = max(0.0, backlog - outlook.mean_per_s * settings.rebalance_pause_s)
@@ -226,14 +276,14 @@ def _wanted(
     return declared, "plan", f"{plan.workers} needed and there"
 
 
-def _runner_up(plan: Plan, situation: Situation, count: int, limits: Bounds) -> int | None:
+def _runner_up(plan: Plan, shares: Sequence[float], count: int, limits: Bounds) -> int | None:
     """The next best count: the plan's where something else decided, else the next that relieves the busiest worker."""
     planned, _ = limits.clamp(plan.workers)
     if planned != count:
         return planned
-    share = busiest_share(situation.shares, max(1, count))
+    share = busiest_share(shares, max(1, count))
     for larger in range(count + 1, limits.high + 1):
-        if busiest_share(situation.shares, larger) < share - 1e-12:
+        if busiest_share(shares, larger) < share - 1e-12:
             return larger
     return count - 1 if count > limits.low else None
 

@@ -117,6 +117,7 @@ class Observer:
             rebalanced_at_s=self._seen_at_s if self._seen_at_s is not None and self._seen_at_s > 0 else None,
             reports=_Reports(engine, self._tallies[-1]),
             p99_s=latency.quantile(self._sum.tolist(), 0.99),
+            latency_counts=tuple(self._sum.tolist()),
             history=None
             if shares is None
             else ArrivalHistory(now_s, counts, self._known[: counts.size], dict(enumerate(shares.tolist()))),

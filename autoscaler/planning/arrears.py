@@ -1,0 +1,70 @@
+"""What to do about records that wait already: more workers drain them sooner, and are paid longer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from autoscaler.planning.carrying import Carrying
+
+    Floats = NDArray[np.float64]
+
+#: Part of its capacity that a worker with a backlog serves at: batches are full.
+_EFFICIENCY = 0.985
+#: Longest drain that is told apart from never, in seconds.
+_LONGEST_S = 120.0
+
+
+def projected(
+    waiting: float, rates: Floats, *, step_s: float, ready: int, starting_in_s: Sequence[float], carrying: Carrying
+) -> float:
+    """Backlog at the end of `rates`, in seconds of one worker's work.
+
+    Args:
+        waiting: Now, in the same unit.
+        rates: Load in workers' worth by step, shape (steps,).
+        step_s: Length of a step in seconds.
+        ready: Workers that serve now.
+        starting_in_s: Seconds until each of the starting ones serves.
+        carrying: Of the present shares.
+    """
+    for step, rate in enumerate(rates.tolist()):
+        serving = ready + sum(1 for seconds in starting_in_s if seconds <= step * step_s)
+        waiting = max(0.0, waiting + (rate - capacity(serving, carrying)) * step_s)
+    return waiting
+
+
+def capacity(workers: int, carrying: Carrying) -> float:
+    """Load, in workers' worth, at which the busiest of `workers` is full."""
+    if workers < 1:
+        return 0.0
+    return _EFFICIENCY / float(carrying.busiest[carrying.place(workers)])
+
+
+def drained_by(
+    backlog: float, rate: float, carrying: Carrying, *, least: int, late_price: float, overhead_s: float
+) -> int:
+    """The count that drains a backlog at the least sum of worker-seconds and of the price of late records.
+
+    With capacity C(c) a backlog B is gone after d = B / (C(c) - rate) seconds; until then all that arrives is late:
+    cost(c) = c (overhead + d) + late_price * rate * d.
+
+    Args:
+        backlog: When the workers serve, in seconds of one worker's work.
+        rate: Load meanwhile, in workers' worth.
+        carrying: Of the present shares.
+        least: Never fewer.
+        late_price: Worker-seconds that a worker's second of late work is worth.
+        overhead_s: Seconds that workers are paid besides: boot, and until they are let go.
+    """
+    spare = _EFFICIENCY / carrying.busiest - rate
+    drain_s = np.where(spare > 0, np.minimum(backlog / np.maximum(spare, 1e-9), _LONGEST_S), 10 * _LONGEST_S)
+    cost = carrying.counts * (overhead_s + drain_s) + late_price * rate * drain_s
+    cost[carrying.counts < least] = np.inf
+    return int(carrying.counts[int(np.argmin(cost))])

@@ -1,0 +1,120 @@
+"""What part of the load a fleet cannot carry, for many rates and counts of workers at once.
+
+Each of c workers owns whole partitions. With the load's shares on them l_1 .. l_c (`queueing.split`), worker i is
+overloaded at rate r when l_i r > u mu, mu = its capacity and u the utilisation that it may reach. The part of the load
+on overloaded workers is
+
+    sum_i l_i [l_i r > u mu]
+
+where the step is made a ramp of a few per cent, since a queue that is only just overloaded takes long to be late. The
+table holds that sum over a grid of r / (u mu), so that a tick reads it instead of summing over workers.
+"""
+
+from __future__ import annotations
+
+import functools
+import heapq
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
+
+#: Counts up to this are all candidates; beyond, each is `_STEP` times the one before.
+_ALL_UP_TO, _STEP = 64, 1.03
+#: Rates in the grid, evenly spaced in their logarithm from `_LOWEST` workers' worth on.
+_GRID, _LOWEST = 512, 0.25
+#: Width of the ramp from carried to overloaded, as a part of the capacity.
+_RAMP = 0.03
+#: Partitions times counts up to which skewed shares are placed one by one; beyond, the busiest is judged alone.
+_PLACED = 20_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Carrying:
+    """The table for one set of shares."""
+
+    #: Candidate counts, ascending, shape (c,).
+    counts: Ints
+    #: Load of the busiest worker as a part of all, by count, shape (c,).
+    busiest: Floats
+    #: Part of the load that is not carried, by rate and count, shape (grid + 1, c).
+    table: Floats
+    #: Logarithm of the highest rate in the grid over the lowest.
+    span: float
+
+    def place(self, count: int) -> int:
+        """Place of the smallest candidate that is at least `count`; the last where all are smaller."""
+        return min(int(np.searchsorted(self.counts, count)), self.counts.size - 1)
+
+    def overloaded(self, rates: Floats) -> Floats:
+        """Mean part of the load on overloaded workers over equally likely rates, by candidate, shape (c,).
+
+        Args:
+            rates: In units of what one worker may carry (r / (u mu)), shape (n,).
+        """
+        where = np.log(np.maximum(rates, _LOWEST) / _LOWEST) / self.span * _GRID
+        return np.asarray(self.table[np.minimum(where.astype(np.int64), _GRID)].mean(axis=0))
+
+
+@functools.lru_cache(maxsize=16)
+def carrying(shares: tuple[float, ...], most: int) -> Carrying:
+    """The table for these shares.
+
+    Args:
+        shares: Of the partitions, largest first, summing to 1.
+        most: Most workers; no more than partitions are of use.
+    """
+    counts = candidates(min(most, len(shares)))
+    span = math.log(4.0 * counts[-1] / _LOWEST)
+    rates = _LOWEST * np.exp(np.arange(_GRID + 1) / _GRID * span)
+    table = np.empty((_GRID + 1, counts.size))
+    busiest = np.empty(counts.size)
+    for place, count in enumerate(counts.tolist()):
+        loads, multiples = _loads(shares, count)
+        busiest[place] = loads.max()
+        over = np.clip((rates[:, None] * loads - 1) / _RAMP + 0.5, 0.0, 1.0)
+        table[:, place] = over @ (loads * multiples)
+    return Carrying(counts, busiest, table, span)
+
+
+def candidates(most: int) -> Ints:
+    """Counts that are tried, 1 to `most`: all small ones, then steps of 3 %."""
+    counts = list(range(1, min(most, _ALL_UP_TO) + 1))
+    while counts[-1] < most:
+        counts.append(min(most, math.ceil(counts[-1] * _STEP)))
+    return np.array(counts, dtype=np.int64)
+
+
+def _loads(shares: Sequence[float], count: int) -> tuple[Floats, Floats]:
+    """Different loads on `count` workers, as parts of all, and how many workers have each."""
+    partitions = len(shares)
+    more = partitions % count
+    few = partitions // count
+    even = shares[0] - shares[-1] < 1e-9  # noqa: PLR2004 - equal but for rounding
+    if even or partitions * count > _PLACED:
+        high, low = (few + 1) / partitions, few / partitions
+        loads = np.array([high if more else low, low])
+        if not even:
+            loads[0] = max(loads[0], shares[0])
+        return loads, np.array([float(more or count), float(count - (more or count))])
+    placed = [(0.0, 0, worker) for worker in range(count)]
+    # By count as the group assigns, and within that the greedy best: each worker at most ceil(P / c) partitions.
+    full: list[float] = []
+    for share in shares:
+        load, held, worker = heapq.heappop(placed)
+        held += 1
+        if held >= few + (1 if more else 0):
+            full.append(load + share)
+        else:
+            heapq.heappush(placed, (load + share, held, worker))
+    loads = np.array(full + [load for load, _, _ in placed])
+    return loads, np.ones(loads.size)

@@ -1,0 +1,270 @@
+"""The policy once it has seen enough: needs read off sample paths, a course learnt from hindsight, backlog drained.
+
+1. The forecaster draws paths of the load over the actuation delay and a little more.
+2. Each margin says how many workers those paths need: now until then (what may be let go), and then (what must be asked
+for now): argmin over c of c + late_price * need * E[part of the load that c workers cannot carry].
+3. `planning.courses` says which margin and which patience to follow.
+4. A load that what was followed could not carry was a *surprise*. What comes once may come again, and soon: the highest
+need of the longest patience is kept until `surprise_keep_s` have passed without one that would have been late again.
+5. What has piled up, or will have by the time new workers serve, is drained by the count that costs least.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from autoscaler import latency
+from autoscaler.forecasting import Forecaster
+from autoscaler.model import Forecast
+from autoscaler.planning import courses
+from autoscaler.planning.arrears import capacity, drained_by, projected
+from autoscaler.planning.carrying import Carrying, carrying
+from autoscaler.queueing.split import smoothed_shares
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from autoscaler.forecasting import ForecastSettings, ForecastState, Paths
+    from autoscaler.model import ArrivalHistory, Objective, Observation, WorkerType
+    from autoscaler.settings import PolicySettings
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
+
+#: Paths a tick, and their step in seconds.
+_PATHS, _STEP_S = 64, 5.0
+#: Seconds for which the shares of the partitions are taken as they were.
+_SHARES_S = 60.0
+#: Seconds of load that wait for a commit and for their batch at most, and are no backlog: a commit a second.
+_UNCOMMITTED_S = 1.3
+#: Part of a second's capacity from which a backlog is worth workers.
+_WORTH_S = 0.5
+#: Seconds behind the load of now.
+_NOW_S = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Memory:
+    """What is carried from tick to tick. `Memory()` knows nothing."""
+
+    forecast: ForecastState | None = None
+    learnt: courses.Learnt | None = None
+    shares: tuple[float, ...] = ()
+    shares_at_s: float = -math.inf
+    #: A surprise is expected again until then.
+    surprise_until_s: float = -math.inf
+    #: Counts that backlogs asked for of late, newest last: (time, workers).
+    drains: tuple[tuple[float, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outlook:
+    """What the fleet should be, and why."""
+
+    workers: int
+    forecast: Forecast
+    #: Rate that the count is sized for, records a second.
+    rate_per_s: float
+    carrying: Carrying
+    margin: courses.Margin
+    patience_s: float
+    #: Counts by what asked for them: `paths`, `surprise`, `backlog`.
+    asked: dict[str, int]
+    #: Late share of the course as believed, and the one that is allowed.
+    late_share: float
+    allowed: float
+
+
+@functools.lru_cache(maxsize=4)
+def _forecaster(settings: ForecastSettings) -> Forecaster:
+    return Forecaster(settings)
+
+
+def foresee(
+    observation: Observation,
+    history: ArrivalHistory,
+    *,
+    settings: PolicySettings,
+    kind: WorkerType,
+    objective: Objective,
+    ready: int,
+    declared: int,
+    memory: Memory,
+) -> tuple[Outlook | None, Memory]:
+    """Look ahead.
+
+    Args:
+        observation: What is known.
+        history: Its arrivals.
+        settings: Of the policy.
+        kind: Type of the workers.
+        objective: What must hold.
+        ready: Workers that serve.
+        declared: Workers asked for.
+        memory: What the call before returned.
+
+    Returns:
+        What is foreseen, `None` where the newest seconds are not known or history is short; and what to remember.
+    """
+    forecaster = _forecaster(settings.forecast)
+    state = forecaster.update(history, memory.forecast or forecaster.initial())
+    memory = replace(memory, forecast=state)
+    actuation_s = kind.boot_s + settings.rebalance_pause_s + settings.tick_s
+    beyond_s = max(margin.beyond_s for margin in courses.MARGINS)
+    paths = forecaster.paths(state, actuation_s + beyond_s + _STEP_S, _STEP_S, _PATHS)
+    if paths is None:
+        return None, memory
+    memory = _with_shares(observation, history, memory)
+    table = carrying(memory.shares, kind.max_workers)
+    per_worker = kind.curve.capacity_per_s
+    loads = paths.rates / per_worker
+    now = float(history.recent[-_NOW_S:].mean()) / per_worker
+    level = max(1.0, paths.level.per_s / per_worker)
+    needs = _needs(loads, level, int(actuation_s // _STEP_S), table)
+    terms = _terms(settings, kind, objective, actuation_s)
+    learning = int(history.counts.size) >= settings.learning_s
+    learnt, declared_by, late = courses.step(
+        memory.learnt or courses.started(max(1, declared), max(1, round(actuation_s / settings.tick_s))),
+        needs,
+        load=now,
+        measured_late=_measured_late(observation, objective),
+        carrying=table,
+        terms=terms,
+        learning=learning,
+    )
+    memory = replace(memory, learnt=learnt)
+    if late and learning:
+        memory = replace(memory, surprise_until_s=observation.at_s + settings.surprise_keep_s)
+    asked = {"paths": int(declared_by[learnt.chosen])}
+    if observation.at_s < memory.surprise_until_s:
+        asked["surprise"] = int(declared_by[len(courses.PATIENCES_S) - 1])
+    asked["backlog"], memory = _backlog(
+        observation, paths, settings=settings, kind=kind, ready=ready, memory=memory, table=table,
+        least=max(asked.values()), actuation_s=actuation_s,
+    )  # fmt: skip
+    if history.counts.size < settings.foresight_s:
+        return None, memory
+    margin, patience_s = courses.courses()[learnt.chosen]
+    return (
+        Outlook(
+            workers=max(asked.values()),
+            forecast=_forecast(paths, actuation_s, history),
+            rate_per_s=_sized_for(paths, actuation_s, margin),
+            carrying=table,
+            margin=margin,
+            patience_s=patience_s,
+            asked=asked,
+            late_share=float(courses.late_share(learnt)[learnt.chosen]),
+            allowed=terms.allowed,
+        ),
+        memory,
+    )
+
+
+def _terms(settings: PolicySettings, kind: WorkerType, objective: Objective, actuation_s: float) -> courses.Terms:
+    batch_s = kind.curve.seconds(kind.curve.max_batch)
+    return courses.Terms(
+        tick_s=settings.tick_s,
+        actuation_s=actuation_s,
+        slack_s=max(0.1, objective.within_s - 2 * batch_s),
+        pause_s=settings.rebalance_pause_s,
+        within_s=objective.within_s,
+        allowed=settings.budget_used * (1 - objective.share),
+        half_life_s=settings.experience_s,
+        late_price=settings.late_price,
+    )
+
+
+def _with_shares(observation: Observation, history: ArrivalHistory, memory: Memory) -> Memory:
+    fresh = 0 <= observation.at_s - memory.shares_at_s < _SHARES_S and len(memory.shares) == observation.partitions
+    if fresh:
+        return memory
+    shares = smoothed_shares(history.by_partition, observation.partitions)
+    return replace(memory, shares=shares, shares_at_s=observation.at_s)
+
+
+def _needs(loads: Floats, level: float, served_from: int, table: Carrying) -> Ints:
+    """Workers needed by margin: the most of what is needed until new ones serve, and of what is needed then."""
+    needs = []
+    for margin in courses.MARGINS:
+        until = served_from + max(1, int(margin.beyond_s // _STEP_S))
+        highest = {0: loads[:, :until].max(axis=1), 1: loads[:, served_from:until].max(axis=1)}
+        most = 0
+        for rates in highest.values():
+            uncarried = table.overloaded(rates / margin.utilisation)
+            cost = table.counts + margin.late_price * level * uncarried
+            most = max(most, int(table.counts[int(np.argmin(cost))]))
+        needs.append(most)
+    return np.array(needs, dtype=np.int64)
+
+
+def _measured_late(observation: Observation, objective: Objective) -> float:
+    within = latency.within(observation.latency_counts, objective.within_s) if observation.latency_counts else None
+    return 0.0 if within is None else 1.0 - within
+
+
+def _backlog(
+    observation: Observation,
+    paths: Paths,
+    *,
+    settings: PolicySettings,
+    kind: WorkerType,
+    ready: int,
+    memory: Memory,
+    table: Carrying,
+    least: int,
+    actuation_s: float,
+) -> tuple[int, Memory]:
+    """Workers asked for by what waits, now or by the time that new ones serve; 0 = none."""
+    at_s = observation.at_s
+    per_worker = kind.curve.capacity_per_s
+    settled = observation.rebalanced_at_s is None or at_s - observation.rebalanced_at_s > settings.settle_s
+    waiting = 0.0
+    if observation.backlog is not None and settled:
+        # What a pause of our own holds up is worked off by the workers that are there; it is no load.
+        waiting = max(0.0, sum(observation.backlog.values()) - paths.level.per_s * _UNCOMMITTED_S) / per_worker
+    status = observation.workers.get(kind.name)
+    starting_in_s = [asked_s + actuation_s - at_s for asked_s in status.asked_at_s] if status is not None else []
+    steps = max(1, int(actuation_s // _STEP_S))
+    rates = np.asarray(paths.rates.mean(axis=0)) / per_worker
+    then = projected(
+        waiting, rates[:steps], step_s=_STEP_S, ready=max(1, ready), starting_in_s=starting_in_s, carrying=table
+    )
+    drains = tuple(one for one in memory.drains if at_s - one[0] < settings.drain_keep_s)
+    if then > _WORTH_S * capacity(max(1, ready), table):
+        workers = drained_by(
+            then,
+            float(rates[min(steps, rates.size - 1)]),
+            table,
+            least=least,
+            late_price=settings.drain_price,
+            overhead_s=actuation_s + settings.drain_keep_s,
+        )
+        drains = (*drains, (at_s, workers))
+    return max((workers for _, workers in drains), default=0), replace(memory, drains=drains)
+
+
+def _sized_for(paths: Paths, actuation_s: float, margin: courses.Margin) -> float:
+    until = int((actuation_s + margin.beyond_s) // _STEP_S)
+    return float(np.quantile(paths.rates[:, : max(1, until)].max(axis=1), 0.9))
+
+
+def _forecast(paths: Paths, actuation_s: float, history: ArrivalHistory) -> Forecast:
+    step = min(int(actuation_s // _STEP_S), paths.mean.size - 1)
+    method = max(paths.weights, key=lambda name: paths.weights[name], default="level")
+    mean = float(paths.mean[step])
+    return Forecast(
+        at_s=history.until_s,
+        horizon_s=actuation_s,
+        mean_per_s=round(mean, 6),
+        lower_per_s=round(min(mean, float(paths.lower[step])), 6),
+        upper_per_s=round(max(mean, float(paths.upper[step])), 6),
+        quantile=0.95,
+        method=method,
+        history_s=float(history.recent.size),
+    )

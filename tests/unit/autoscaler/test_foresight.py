@@ -1,0 +1,93 @@
+"""The policy with foresight, closed over the simulated group."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from autoscaler.model import Action, Objective
+from autoscaler.policies.penstock_policy import PenstockPolicy
+from autoscaler.settings import PolicySettings
+from autoscaler.simulation.arrivals import Load, of_pattern
+from autoscaler.simulation.patterns import PATTERNS
+from autoscaler.simulation.run import Run, run
+from autoscaler.simulation.scenario import Scenario
+
+#: A quarter of the reference's load, so that a second costs little: 2 workers' worth.
+SMALL = Scenario(mean_workers=2.0)
+
+
+def played(load: Load, scenario: Scenario = SMALL, **settings: float) -> Run:
+    """The policy on a load."""
+    policy = PenstockPolicy(Objective(scenario.objective_s, scenario.objective_share), PolicySettings(**settings))
+    return run(policy, load, scenario)
+
+
+def late(done: Run, from_s: float) -> float:
+    """Share of the requests that came after `from_s` and were late."""
+    counted = done.load.arrivals_s >= from_s
+    return float((done.latencies_s[counted] > done.scenario.objective_s).mean())
+
+
+def switched(load: Load, on_s: int, gap_s: int, seed: int) -> Load:
+    """The same load, but in the gaps of each period only a twentieth of it."""
+    rng = np.random.default_rng(seed)
+    phase = load.arrivals_s % (on_s + gap_s)
+    keep = (phase >= gap_s) | (rng.uniform(size=phase.size) < 0.05)
+    return Load(
+        **{
+            **{name: getattr(load, name) for name in Load.__dataclass_fields__},
+            "arrivals_s": load.arrivals_s[keep],
+            "partition_of": load.partition_of[keep],
+        }
+    )
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_constant_load_causes_no_action_after_five_minutes(seed: int) -> None:
+    """40 simulated minutes; at 64 partitions and 2 workers' worth the need is 3 workers, whatever the noise."""
+    done = played(of_pattern(PATTERNS["constant"], SMALL, length_s=2400, seed=seed))
+    assert [change.at_s for change in done.changes if change.at_s > 300] == []
+    assert late(done, 120) < 0.001
+
+
+def test_bursts_are_kept_warm_once_they_have_been_seen() -> None:
+    """Two minutes off, half a minute on at six workers' worth: late at first, in time later, and the reason says so."""
+    scenario = Scenario(mean_workers=6.0)
+    load = switched(of_pattern(PATTERNS["constant"], scenario, length_s=2400, seed=3), 30, 120, 3)
+    done = played(load, scenario)
+    assert late(done, 900) < 0.02
+    assert late(done, 120) > late(done, 900)
+
+
+def test_a_step_is_drained_and_the_fleet_comes_down_again() -> None:
+    """Five times the load at once: no policy can have it in time, but two minutes later all of it is."""
+    load = of_pattern(PATTERNS["step5"], SMALL, length_s=1800, seed=1)
+    done = played(load)
+    counts = np.bincount(load.arrivals_s.astype(int))
+    step_s = int(np.argmax(counts > 2.5 * np.median(counts[:300])))
+    after = (load.arrivals_s > step_s + 120) & (load.arrivals_s < step_s + 300)
+    assert (done.latencies_s[after] > 1.0).mean() < 0.01
+    ups = [change for change in done.changes if change.action is Action.SCALE_UP and change.at_s >= step_s]
+    assert ups[0].at_s <= step_s + 4
+    assert ups[0].fleet["cpu"] >= 8
+
+
+def test_a_decision_says_what_asked_for_it() -> None:
+    """The plan holds the numbers, and the same history gives the same decisions again."""
+    load = of_pattern(PATTERNS["sawtooth6"], SMALL, length_s=900, seed=1)
+    first, second = played(load), played(load)
+    assert [change.fleet for change in first.changes] == [change.fleet for change in second.changes]
+    last = first.changes[-1]
+    assert last.plan is not None
+    assert last.plan.busiest_utilisation > 0
+    assert "late" in last.reason
+    assert last.forecast is not None
+    assert last.forecast.lower_per_s <= last.forecast.mean_per_s <= last.forecast.upper_per_s
+
+
+def test_without_foresight_the_reactive_rule_decides() -> None:
+    """`foresight_s` beyond the history that is kept switches it off."""
+    load = of_pattern(PATTERNS["constant"], SMALL, length_s=600, seed=1)
+    done = played(load, foresight_s=1e9)
+    assert all("paths" not in change.reason for change in done.changes)
