@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 PARTITIONS = 8
 #: The least session time-out that brokers take, in milliseconds: what waits for it is waited for in each run.
 SESSION_TIMEOUT_MS = 6_000
+#: Seconds for which questions to a broker that was away are asked again: its log's end is not known at once.
+_PATIENT_S = 60.0
 #: A frozen worker's open transaction hides the results behind it for as long, in milliseconds.
 TRANSACTION_TIMEOUT_MS = 6_000
 
@@ -112,7 +114,7 @@ class Arena:
                 redis = RedisServer(directory / "redis")
                 stack.callback(redis.kill)
                 redis.start()
-            admin = stack.enter_context(Admin(kafka, f"{pipeline}-admin"))
+            admin = stack.enter_context(Admin(kafka, f"{pipeline}-admin", retry_s=_PATIENT_S))
             created = admin.create_topics(self._topics(pipeline, fault))
             stack.callback(admin.delete_topics, created)
             config = directory / "penstock.toml"
