@@ -61,7 +61,9 @@ def inside_wide(
     # A bin whose surroundings are empty too has no shape: evenly then.
     weights = np.where(sums[of_bin] > 0, weights, np.diff(edges))
     sums = np.bincount(of_bin, weights, counts.size)
-    weights *= gamma(weights / sums[of_bin] * counts[of_bin], dispersion, rng)
+    shaped = weights * gamma(weights / sums[of_bin] * counts[of_bin], dispersion, rng)
+    # A dispersion far above what few requests can show makes all multipliers of a bin 0: no shape then either.
+    weights = np.where(np.bincount(of_bin, shaped, counts.size)[of_bin] > 0, shaped, weights)
     first = np.searchsorted(of_bin, np.arange(counts.size + 1))
     drawn = np.zeros(weights.size, dtype=np.int64)
     for number, count in enumerate(counts):

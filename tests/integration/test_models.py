@@ -146,6 +146,9 @@ def test_versions_change_under_traffic_and_nobody_notices(
     served.wait_until(lambda: len(_events(served, "w0", "model.swapped")) == 2, 30, "version 1 served again")
     _told(served, capsys, "unpin")
     served.wait_until(lambda: len(_events(served, "w0", "model.swapped")) == 3, 30, "version 4 served again")
+    # Each partition must see it: requests go round.
+    enough = traffic.sent + 40
+    served.wait_until(lambda: traffic.sent >= enough, 30, "requests after the last change")
     traffic.stop()
 
     records = served.read(topics.results(served.name), traffic.sent + 2)
