@@ -341,18 +341,18 @@ class Observation:
     backlog: Mapping[int, int] | None
     fleet: FleetStatus | None
     control: Control | None
-    #: What the fresh reports say in sum, by type; a type that nobody reported for is absent.
-    workers: Mapping[str, TypeStatus] = field(default_factory=dict)
-    #: When the set of workers that serve last changed, and with it the owners of partitions; `None` = not seen yet.
-    rebalanced_at_s: float | None = None
     #: Reports younger than the settings' `report_fresh_s`, by worker.
     reports: Mapping[str, WorkerReport] = field(default_factory=dict)
     #: 99th percentile of the latency reported over the last 10 s; `None` = no results.
     p99_s: float | None = None
-    #: Latencies reported over the same time, counts by bucket of `LATENCY_BOUNDS_S`; empty = no results.
-    latency_counts: tuple[int, ...] = ()
     #: What the forecast is made from; `None` = too few samples.
     history: ArrivalHistory | None = None
+    #: What the fresh reports say in sum, by type; a type that nobody reported for is absent.
+    workers: Mapping[str, TypeStatus] = field(default_factory=dict)
+    #: When the set of workers that serve last changed, and with it the owners of partitions; `None` = not seen yet.
+    rebalanced_at_s: float | None = None
+    #: Latencies reported over the last 10 s, counts by bucket of `LATENCY_BOUNDS_S`; empty = no results.
+    latency_counts: tuple[int, ...] = ()
 
 
 class Action(enum.StrEnum):
