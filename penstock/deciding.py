@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from autoscaler.forecasting import Forecaster
 from autoscaler.model import ArrivalSample, Claim, Decision, Observation, TelemetryRecord, WorkerReport, WorkerType
 from autoscaler.pipeline_state import PipelineState
 from autoscaler.policies.penstock import PolicyState, decide
+from penstock.background_fits import BackgroundFitter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -49,6 +51,8 @@ class Deciding:
         self._objective = objective
         self._state = PipelineState(pipeline, policy, worker_types)
         self._memory = PolicyState()
+        # A fit takes up to a tenth of a second: it is done beside the decisions, with the same result.
+        self._forecaster = Forecaster(policy.forecast, BackgroundFitter())
 
     def fold(self, record: TelemetryRecord, offset: int | None) -> None:
         """Take one record of the tape; what was seen before changes nothing."""
@@ -61,7 +65,12 @@ class Deciding:
     def conclude(self, look: Look) -> Decision:
         """Decide, and remember it."""
         decision, self._memory = decide(
-            look.observation, self._policy, look.worker_types, self._objective, self._memory
+            look.observation,
+            self._policy,
+            look.worker_types,
+            self._objective,
+            self._memory,
+            forecaster=self._forecaster,
         )
         return decision
 

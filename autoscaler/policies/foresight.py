@@ -95,6 +95,7 @@ def foresee(
     ready: int,
     declared: int,
     memory: Memory,
+    forecaster: Forecaster | None = None,
 ) -> tuple[Outlook | None, Memory]:
     """Look ahead.
 
@@ -107,11 +108,12 @@ def foresee(
         ready: Workers that serve.
         declared: Workers asked for.
         memory: What the call before returned.
+        forecaster: With the settings' forecast, and whoever does its slow fits; by default they are done here.
 
     Returns:
         What is foreseen, `None` where the newest seconds are not known or history is short; and what to remember.
     """
-    forecaster = _forecaster(settings.forecast)
+    forecaster = forecaster or _forecaster(settings.forecast)
     state = forecaster.update(history, memory.forecast or forecaster.initial())
     memory = replace(memory, forecast=state)
     actuation_s = kind.boot_s + settings.rebalance_pause_s + settings.tick_s

@@ -21,6 +21,7 @@ from autoscaler.queueing.split import busiest_share, smoothed_shares
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from autoscaler.forecasting import Forecaster
     from autoscaler.model import ArrivalHistory, Forecast, Objective, Observation, WorkerType
     from autoscaler.settings import PolicySettings
 
@@ -68,6 +69,8 @@ def decide(
     worker_types: Sequence[WorkerType],
     objective: Objective,
     state: PolicyState,
+    *,
+    forecaster: Forecaster | None = None,
 ) -> tuple[Decision, PolicyState]:
     """One decision.
 
@@ -78,6 +81,7 @@ def decide(
             others are left as they are.
         objective: What must hold.
         state: What the last call returned; `PolicyState()` at first.
+        forecaster: See `foresee`.
 
     Returns:
         The decision and the state to hand in next time.
@@ -102,6 +106,7 @@ def decide(
             ready=fleet.ready,
             declared=declared,
             memory=state.foresight,
+            forecaster=forecaster,
         )
         state = replace(state, foresight=remembered)
     if foreseen is not None and fleet.declared is not None:
