@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping  # noqa: TC003 - telemetry builds its codec from these annotations at run time
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -341,6 +341,7 @@ class Observation:
     backlog: Mapping[int, int] | None
     fleet: FleetStatus | None
     control: Control | None
+    _: KW_ONLY
     #: Reports younger than the settings' `report_fresh_s`, by worker.
     reports: Mapping[str, WorkerReport] = field(default_factory=dict)
     #: 99th percentile of the latency reported over the last 10 s; `None` = no results.

@@ -9,13 +9,13 @@ import numpy as np
 
 from autoscaler.forecasting.backtest import COMBINATION, NAIVE, PATHS
 from autoscaler.forecasting.state import METHODS
+from penstock.picture_style import FAINT, INK, MUTED
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from autoscaler.forecasting.backtest import Backtest
 
-INK, MUTED, FAINT = "#1f2933", "#6b7785", "#e4e9ee"
 BAND, CAME, OURS, PEER = "#9b59c4", "#1f2933", "#1b8a5a", "#5b7c99"
 SHARES = ("#a9b4c0", "#5b7c99", "#d9822b", "#1b8a5a", "#7a7a3a", "#8a6fb0", "#c9a227", "#c0587e")
 #: Most points of a line: what a screen has.

@@ -6,6 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from penstock.bench import candidates as names
+from penstock.picture_style import FAINT, INK, MUTED
 from streams.kafka.settings import LIBRDKAFKA
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
     from penstock.bench.rows import Row
 
-INK, MUTED, FAINT = "#1f2933", "#6b7785", "#e4e9ee"
 OURS, LIMIT, PEER = "#1b8a5a", "#a9b4c0", "#5b7c99"
 LINES = ("#d9822b", "#c0587e", "#5b7c99", "#8a6fb0", "#7a7a3a")
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from penstock.picture_style import INK, MUTED, quiet
+
 if TYPE_CHECKING:
     from penstock.demo.history import Numbers, Series
     from penstock.demo.outcome import Outcome
 
-INK, MUTED, FAINT = "#1f2933", "#6b7785", "#e4e9ee"
 LOAD, BAND, CAPACITY = "#5b7c99", "#c08be0", "#1b8a5a"
 FLEET, FIXED, BACKLOG, GOOD, BAD = "#1b8a5a", "#d9822b", "#b7791f", "#3574a8", "#cf3e3e"
 
@@ -30,7 +31,7 @@ def figure(outcome: Outcome) -> Any:
     made = Figure(figsize=(11.5, 10.2), layout=ConstrainedLayoutEngine(h_pad=0.06, hspace=0.05), facecolor="white")
     axes = made.subplots(4, 1, sharex=True, height_ratios=[3.0, 1.7, 1.2, 2.4])
     for axis in axes:
-        _style(axis)
+        quiet(axis)
     _load(axes[0], outcome)
     _fleet(axes[1], outcome)
     _backlog(axes[2], outcome)
@@ -55,16 +56,6 @@ def pictures(outcome: Outcome) -> tuple[bytes, str]:
         made.savefig(shapes, format="svg", dpi=160, metadata={"Date": None})
     text = shapes.getvalue().decode("utf-8")
     return pixels.getvalue(), text[text.index("<svg") :]
-
-
-def _style(axis: Any) -> None:
-    for side in ("top", "right", "left"):
-        axis.spines[side].set_visible(False)
-    axis.spines["bottom"].set_color(FAINT)
-    axis.grid(axis="y", color=FAINT, linewidth=0.8)
-    axis.set_axisbelow(True)
-    axis.tick_params(which="both", colors=MUTED, length=0, labelsize=8.5)
-    axis.margins(x=0)
 
 
 def _title(axis: Any, words: str, note: str = "") -> None:

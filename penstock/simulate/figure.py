@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from penstock.picture_style import FAINT, INK, MUTED, quiet
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 
     Numbers = NDArray[np.float64]
 
-INK, MUTED, FAINT = "#1f2933", "#6b7785", "#e4e9ee"
 LOAD, BAND, CAPACITY = "#5b7c99", "#9b59c4", "#1b8a5a"
 FLEET, KNOWING, BACKLOG, BAD = "#1b8a5a", "#d9822b", "#b7791f", "#cf3e3e"
 
@@ -36,7 +37,7 @@ def draw(done: Done, path: Path) -> None:
         made = Figure(figsize=(11.5, 11.2), layout=ConstrainedLayoutEngine(h_pad=0.06, hspace=0.05), facecolor="white")
         axes = made.subplots(5, 1, sharex=True, height_ratios=[2.6, 2.0, 1.1, 1.3, 1.4])
         for axis in axes:
-            _style(axis)
+            quiet(axis)
         unit, name = _unit(done.run.load.length_s)
         _load(axes[0], done.run, unit)
         _fleet(axes[1], done, unit)
@@ -185,16 +186,6 @@ def _peaks(series: Series) -> tuple[Numbers, Numbers]:
     stride = max(1, -(-series.at_s.size // _POINTS))
     starts = np.arange(0, series.at_s.size, stride)
     return series.at_s[starts], np.maximum.reduceat(series.backlog, starts) if starts.size else series.backlog
-
-
-def _style(axis: Any) -> None:
-    for side in ("top", "right", "left"):
-        axis.spines[side].set_visible(False)
-    axis.spines["bottom"].set_color(FAINT)
-    axis.grid(axis="y", color=FAINT, linewidth=0.8)
-    axis.set_axisbelow(True)
-    axis.tick_params(which="both", colors=MUTED, length=0, labelsize=8.5)
-    axis.margins(x=0)
 
 
 def _title(axis: Any, words: str, note: str = "") -> None:

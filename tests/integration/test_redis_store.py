@@ -109,7 +109,7 @@ def record(store: MetricsStore, tick: int, *, name: str = "a") -> None:
         model_version="1",
     )
     fleet = FleetStatus({"cpu": 1}, {"cpu": 1})
-    observation = Observation("p", at_s, 1, rates, {0: tick}, fleet, Control(), {"p-cpu-0": report})
+    observation = Observation("p", at_s, 1, rates, {0: tick}, fleet, Control(), reports={"p-cpu-0": report})
     decision = Decision(
         pipeline="p",
         at_s=at_s,

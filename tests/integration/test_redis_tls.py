@@ -131,7 +131,7 @@ def test_metrics_and_history_go_over_tls_with_few_rights(tmp_path: Path, address
             price_per_hour=0.1,
             advisory=False,
         )
-        observation = Observation("p", at_s, 1, rates, {0: 1}, fleet, Control(), {})
+        observation = Observation("p", at_s, 1, rates, {0: 1}, fleet, Control())
         store.record(ArrivalSample("p", at_s, {0: 5}, {0: 4}), observation, decision)
         deadline = time.monotonic() + 15
         while not (store.health().connected and store.health().waiting == 0 and store.recent_rates(60)):

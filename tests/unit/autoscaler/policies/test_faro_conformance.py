@@ -87,7 +87,9 @@ def test_the_fleet_grows_at_once_and_shrinks_after_ten_minutes() -> None:
         at_s = 10.0 * tick
         history = ArrivalHistory.of(at_s, [300.0 if tick < 2 else 30.0] * 600)
         fleet = FleetStatus({"cpu": workers}, {"cpu": workers})
-        seen = Observation("p", at_s, 64, None, {0: 0}, fleet, None, {"cpu": TypeStatus(workers)}, history=history)
+        seen = Observation(
+            "p", at_s, 64, None, {0: 0}, fleet, None, workers={"cpu": TypeStatus(workers)}, history=history
+        )
         decision, state = policy.decide(seen, (cpu,), state)
         workers = counts[tick] = decision.fleet["cpu"]
     assert counts[0] in {3, 4}

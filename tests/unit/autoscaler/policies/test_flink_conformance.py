@@ -218,7 +218,7 @@ def look(
     fleet = FleetStatus({"cpu": workers}, {"cpu": workers})
     history = ArrivalHistory.of(at_s, [per_s] * 120)
     seen = Observation(
-        "p", at_s, 64, None, {0: 0}, fleet, None, {"cpu": TypeStatus(workers)}, reports=reports, history=history
+        "p", at_s, 64, None, {0: 0}, fleet, None, workers={"cpu": TypeStatus(workers)}, reports=reports, history=history
     )
     decision, state = policy.decide(seen, (CPU,), state)
     return decision.fleet["cpu"], state

@@ -22,7 +22,7 @@ def seen(at_s: float, lag: int, workers: int, partitions: int = 64) -> Observati
     """That lag, spread as evenly as it goes."""
     lags = {p: lag // partitions + (p < lag % partitions) for p in range(partitions)}
     fleet = FleetStatus({"cpu": workers}, {"cpu": workers})
-    return Observation("p", at_s, partitions, None, lags, fleet, None, {"cpu": TypeStatus(workers)})
+    return Observation("p", at_s, partitions, None, lags, fleet, None, workers={"cpu": TypeStatus(workers)})
 
 
 @pytest.mark.parametrize(("lag", "replicas"), [(10, 1), (20, 2), (40, 4), (50, 5), (99, 10), (100, 10), (101, 20)])

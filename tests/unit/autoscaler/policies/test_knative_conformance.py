@@ -136,7 +136,14 @@ def test_the_defaults_aim_at_seventy_requests_a_pod_and_average_over_both_window
     for look in range(34):
         lag = 70 if look < 30 else 700
         seen = Observation(
-            "p", 2.0 * look, 4, None, {0: lag}, FleetStatus({"cpu": 1}, {"cpu": 1}), None, {"cpu": TypeStatus(1)}
+            "p",
+            2.0 * look,
+            4,
+            None,
+            {0: lag},
+            FleetStatus({"cpu": 1}, {"cpu": 1}),
+            None,
+            workers={"cpu": TypeStatus(1)},
         )
         decision, state = policy.decide(seen, (cpu,), state)
         if look == 29:

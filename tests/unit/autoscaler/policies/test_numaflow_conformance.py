@@ -41,7 +41,7 @@ def seen(at_s: float, lag: int, workers: int, per_s: float = 100.0) -> Observati
     """A constant load with that lag."""
     fleet = FleetStatus({"cpu": workers}, {"cpu": workers})
     history = ArrivalHistory.of(at_s, [per_s] * 300)
-    return Observation("p", at_s, 4, None, {0: lag}, fleet, None, {"cpu": TypeStatus(workers)}, history=history)
+    return Observation("p", at_s, 4, None, {0: lag}, fleet, None, workers={"cpu": TypeStatus(workers)}, history=history)
 
 
 def test_a_step_is_at_most_two_and_the_next_one_waits_for_ninety_seconds() -> None:

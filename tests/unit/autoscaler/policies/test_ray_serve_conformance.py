@@ -109,7 +109,7 @@ def test_the_defaults_ask_for_one_replica_to_two_requests_after_half_a_minute() 
     for second in range(60):
         lag = 2 if second < 10 else 20
         fleet = FleetStatus({"cpu": 1}, {"cpu": 1})
-        seen = Observation("p", float(second), 4, None, {0: lag}, fleet, None, {"cpu": TypeStatus(1)})
+        seen = Observation("p", float(second), 4, None, {0: lag}, fleet, None, workers={"cpu": TypeStatus(1)})
         decision, state = policy.decide(seen, (cpu,), state)
         if done is None and decision.fleet["cpu"] > 1:
             done = (second, decision.fleet["cpu"])

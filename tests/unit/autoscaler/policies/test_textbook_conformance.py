@@ -22,7 +22,9 @@ def seen(counts: list[float | None], lag: int | None = 0) -> Observation:
     backlog = None if lag is None else {0: lag, 1: 0}
     fleet = FleetStatus({"cpu": 4}, {"cpu": 5})
     history = ArrivalHistory.of(1000.0, counts)
-    return Observation("p", 1000.0, 2, None, backlog, fleet, None, {"cpu": TypeStatus(3, (990.0,))}, history=history)
+    return Observation(
+        "p", 1000.0, 2, None, backlog, fleet, None, workers={"cpu": TypeStatus(3, (990.0,))}, history=history
+    )
 
 
 @pytest.mark.parametrize(
