@@ -21,10 +21,12 @@ from autoscaler.actuators.advisory import AdvisoryActuator
 from autoscaler.actuators.base import ActuatorSettings
 from autoscaler.actuators.processes import ProcessActuator
 from autoscaler.model import Objective, WorkerType
+from autoscaler.policies import registry
 from autoscaler.redis_store import MetricsStore, StoreSettings
 from autoscaler.settings import PolicySettings
 from penstock.autoscaler_metrics import DecisionCollector, served
 from penstock.autoscaler_settings import AutoscalerSettings
+from penstock.deciding import OWN
 from penstock.membership import Member
 from penstock.pipeline_controller import PipelineController
 from streams import agent, topics
@@ -62,6 +64,8 @@ class AutoscalerProcessSettings:
     objective: Objective = field(default_factory=Objective)
     worker_types: tuple[WorkerType, ...] = (WorkerType(),)
     policy: PolicySettings = field(default_factory=PolicySettings)
+    #: Which policy decides: `NAME` or `NAME:parameter=value,...`.
+    rule: str = OWN
     topics: TopicSettings = field(default_factory=TopicSettings)
     #: `processes` = workers of this host; `advisory` = say only.
     actuator: Literal["processes", "advisory"] = "processes"
@@ -81,6 +85,7 @@ class AutoscalerProcessSettings:
             raise ValueError(
                 f"worker_argv={self.worker_argv!r}: must name {{slot}}, or all workers would join under one name"
             )
+        registry.named(self.rule, self.objective, self.policy)
         names = [kind.name for kind in self.worker_types]
         if not names or len(set(names)) != len(names):
             raise ValueError(f"worker_types={names}: name at least one, and none twice")
@@ -152,6 +157,7 @@ class _Process:
             actuator=self._actuator(launcher),
             store=self.store,
             health_file=Path(settings.state_dir) / "health" / "autoscaler.json",
+            rule=settings.rule,
             on_decision=self.decisions.decided,
         )
 

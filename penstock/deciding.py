@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from autoscaler.forecasting import Forecaster
-from autoscaler.model import ArrivalSample, Claim, Decision, Observation, TelemetryRecord, WorkerReport, WorkerType
+from autoscaler.model import (
+    Action,
+    ArrivalSample,
+    Claim,
+    Decision,
+    Observation,
+    TelemetryRecord,
+    WorkerReport,
+    WorkerType,
+)
 from autoscaler.pipeline_state import PipelineState
-from autoscaler.policies.penstock import PolicyState, decide
+from autoscaler.policies import registry
+from autoscaler.policies.penstock_policy import PenstockPolicy
 from penstock.background_fits import BackgroundFitter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from autoscaler.model import Objective
+    from autoscaler.policies.base import Policy
     from autoscaler.redis_fields import RatePoint
     from autoscaler.settings import PolicySettings
 
 #: Seconds beyond the policy's patience that a replay decides again: the forecast's fit and the fleet's last growth.
 _MEMORY_S = 60.0
+#: Penstock's own policy in the registry.
+OWN = "penstock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +51,29 @@ class Deciding:
 
     Args:
         pipeline: Its name.
-        policy: How to look and to decide.
+        policy: How to look, and how Penstock's own policy decides.
         worker_types: What is assumed of workers.
         objective: What must hold.
+        rule: Which policy decides: `NAME` or `NAME:parameter=value,...`, see `autoscaler.policies.registry`.
+
+    Raises:
+        UnknownPolicy: there is no such rule.
     """
 
     def __init__(
-        self, pipeline: str, policy: PolicySettings, worker_types: Sequence[WorkerType], objective: Objective
+        self,
+        pipeline: str,
+        policy: PolicySettings,
+        worker_types: Sequence[WorkerType],
+        objective: Objective,
+        rule: str = OWN,
     ) -> None:
         self._pipeline = pipeline
         self._policy = policy
-        self._objective = objective
         self._state = PipelineState(pipeline, policy, worker_types)
-        self._memory = PolicyState()
-        # A fit takes up to a tenth of a second: it is done beside the decisions, with the same result.
-        self._forecaster = Forecaster(policy.forecast, BackgroundFitter())
+        self._rule = _rule(rule, objective, policy)
+        self._memory: Any = self._rule.initial()
+        self._last: Decision | None = None
 
     def fold(self, record: TelemetryRecord, offset: int | None) -> None:
         """Take one record of the tape; what was seen before changes nothing."""
@@ -63,16 +84,20 @@ class Deciding:
         return Look(sample, self._state.observe(sample.at_s), self._state.worker_types())
 
     def conclude(self, look: Look) -> Decision:
-        """Decide, and remember it."""
-        decision, self._memory = decide(
-            look.observation,
-            self._policy,
-            look.worker_types,
-            self._objective,
-            self._memory,
-            forecaster=self._forecaster,
-        )
-        return decision
+        """Decide, and remember it; between two decisions of a policy with a slower pace the last one holds."""
+        at_s, last = look.observation.at_s, self._last
+        # Samples come at about their time: half of one early is on time. A clock set back is no reason to wait.
+        if last is not None and 0 <= at_s - last.at_s < self._rule.tick_s - self._policy.tick_s / 2:
+            wait_s = self._rule.tick_s - (at_s - last.at_s)
+            return replace(
+                last,
+                at_s=at_s,
+                action=Action.HOLD,
+                reason=f"{self._rule.name} decides again in {wait_s:.0f} s; last: {last.reason}",
+                bound="pace",
+            )
+        self._last, self._memory = self._rule.decide(look.observation, look.worker_types, self._memory)
+        return self._last
 
     def reports(self, at_s: float) -> tuple[WorkerReport, ...]:
         """Workers heard of lately."""
@@ -95,9 +120,17 @@ class Deciding:
             if claim.at_s - self._policy.history_s < point.at_s < first_s:
                 self.fold(ArrivalSample(self._pipeline, point.at_s, point.end_offsets, {}), None)
         remembered_s = self._policy.scale_in_patience_s + _MEMORY_S
-        since_s = (samples[-1].at_s if samples else claim.at_s) - remembered_s
+        # What others remember is theirs to know, and they are quick: all of it.
+        since_s = (samples[-1].at_s if samples else claim.at_s) - remembered_s if self._rule.name == OWN else first_s
         for offset, record in tape:
             self.fold(record, offset)
             if isinstance(record, ArrivalSample) and record.at_s >= since_s:
                 self.conclude(self.look(record))
         self.fold(claim, epoch)
+
+
+def _rule(text: str, objective: Objective, settings: PolicySettings) -> Policy:
+    if text != OWN:
+        return registry.named(text, objective, settings)
+    # A fit takes up to a tenth of a second: it is done beside the decisions, with the same result.
+    return PenstockPolicy(objective, settings, forecaster=Forecaster(settings.forecast, BackgroundFitter()))

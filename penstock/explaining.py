@@ -17,6 +17,7 @@ BOUNDS = {
     "plan": "what the plan asks for is done; nothing else limited it",
     "hysteresis": "a smaller fleet would do, but has not for long enough",
     "rate": "more is wanted than one step allows",
+    "pace": "the policy decides less often than the autoscaler looks; what it said last holds",
     "panic": "a burst is under way; nothing shrinks until it is past",
     "min": "the worker type's least count (min_workers)",
     "max": "the worker type's largest count (max_workers)",

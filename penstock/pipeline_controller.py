@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from autoscaler.errors import AutoscalerError, StaleDecider, StoreUnavailable
 from autoscaler.forecasting import preload
 from autoscaler.model import Action, ArrivalSample, Claim
-from penstock.deciding import Deciding
+from penstock.deciding import OWN, Deciding
 from penstock.logs import RateLimit
 from streams import telemetry
 from streams.errors import KafkaFailure, MalformedTelemetry, StreamsError
@@ -76,7 +76,7 @@ class PipelineController:
     Args:
         pipeline: Its name.
         owner: Name of this process, another in each life.
-        policy: How to look and decide.
+        policy: How to look, and how Penstock's own policy decides.
         worker_types: What is assumed of workers.
         objective: What must hold.
         link: Ties to Kafka.
@@ -84,6 +84,7 @@ class PipelineController:
         store: Redis.
         health_file: Written anew at each tick: the sign of life that `penstock health` looks at. `None` = none.
         clock: Unix seconds.
+        rule: Which policy decides, see `penstock.deciding.Deciding`.
         on_decision: Told of each decision and what it was made from; quick, and raises nothing.
     """
 
@@ -100,6 +101,7 @@ class PipelineController:
         store: MetricsStore,
         health_file: Path | None = None,
         clock: Callable[[], float] = time.time,
+        rule: str = OWN,
         on_decision: Callable[[Observation, Decision], None] = lambda _seen, _made: None,
     ) -> None:
         self._pipeline = pipeline
@@ -108,6 +110,7 @@ class PipelineController:
         self._policy = policy
         self._worker_types = tuple(worker_types)
         self._objective = objective
+        self._rule = rule
         self._link = link
         self._actuator = actuator
         self._store = store
@@ -256,7 +259,7 @@ class PipelineController:
         return deciding
 
     def _fresh(self) -> Deciding:
-        return Deciding(self._pipeline, self._policy, self._worker_types, self._objective)
+        return Deciding(self._pipeline, self._policy, self._worker_types, self._objective, self._rule)
 
     # --- the tape ---
 
@@ -342,6 +345,7 @@ class PipelineController:
             decision,
             {
                 "owner": self._owner,
+                "policy": self._rule,
                 "epoch": epoch,
                 "objective_within_s": self._objective.within_s,
                 "objective_share": self._objective.share,

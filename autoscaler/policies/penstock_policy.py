@@ -11,6 +11,7 @@ from autoscaler.settings import PolicySettings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from autoscaler.forecasting import Forecaster
     from autoscaler.model import Decision, Objective, Observation, WorkerType
 
 
@@ -21,6 +22,8 @@ class PenstockPolicy:
     objective: Objective
     settings: PolicySettings = field(default_factory=PolicySettings)
     name: str = "penstock"
+    #: Draws the paths; where left out, one that fits while a decision waits.
+    forecaster: Forecaster | None = field(default=None, compare=False, repr=False)
 
     @property
     def tick_s(self) -> float:
@@ -39,4 +42,4 @@ class PenstockPolicy:
         Raises:
             NoWorkerTypes: `worker_types` is empty.
         """
-        return decide(observation, self.settings, worker_types, self.objective, state)
+        return decide(observation, self.settings, worker_types, self.objective, state, forecaster=self.forecaster)

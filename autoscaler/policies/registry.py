@@ -32,7 +32,7 @@ _POLICIES: dict[str, tuple[str, str, dict[str, Any]]] = {
 NAMES: tuple[str, ...] = tuple(_POLICIES)
 
 #: Fields of a policy that are no parameters of its rule.
-_NO_PARAMETERS = {"objective", "settings", "name"}
+_NO_PARAMETERS = {"objective", "settings", "name", "forecaster"}
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -61,6 +61,28 @@ def build(name: str, objective: Objective, settings: PolicySettings | None = Non
     if settings is not None and any(field.name == "settings" for field in dataclasses.fields(kind)):
         given["settings"] = settings
     return cast("Policy", kind(objective, **given))
+
+
+def named(text: str, objective: Objective, settings: PolicySettings | None = None) -> Policy:
+    """The policy that a line of text asks for, as on the command line and in the settings.
+
+    Args:
+        text: `NAME` or `NAME:parameter=value,parameter=value`.
+        objective: What must hold.
+        settings: Of `penstock`.
+
+    Raises:
+        UnknownPolicy: no policy of that name, or a parameter that it does not have or take.
+        ValueError: a value is out of its range.
+    """
+    name, _, rest = text.partition(":")
+    parameters: dict[str, object] = {}
+    for part in filter(None, rest.split(",")):
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise UnknownPolicy(f"{part!r} has no value: write NAME:parameter=value,...")
+        parameters[key.strip()] = value.strip()
+    return build(name, objective, settings, **parameters)
 
 
 def parameters_of(name: str) -> dict[str, object]:

@@ -9,8 +9,10 @@ from pathlib import Path
 import click
 
 from autoscaler.actuators.launchers import SubprocessLauncher
+from autoscaler.policies import registry
 from penstock import autoscaler_preflight, autoscaler_process, logs, settings
 from penstock.cli._options import config_option, log_level_option
+from penstock.errors import InvalidSettings
 from penstock.template_launcher import TemplateLauncher
 from streams.errors import KafkaFailure
 
@@ -57,6 +59,7 @@ def command(
             log_level,
         ),
     )
+    _check_policy(tree)
     process = autoscaler_process.AutoscalerProcessSettings(
         pipeline=tree.pipeline.name,
         kafka=tree.kafka,
@@ -66,6 +69,7 @@ def command(
         objective=tree.pipeline.objective,
         worker_types=tree.worker_types,
         policy=tree.policy,
+        rule=tree.autoscaler.policy,
         topics=tree.topics,
         actuator="advisory" if actuator == "advisory" else "processes",
         processes=tree.actuator,
@@ -87,3 +91,11 @@ def command(
     finally:
         launcher.close()
     return 0
+
+
+def _check_policy(tree: settings.Settings) -> None:
+    try:
+        registry.named(tree.autoscaler.policy, tree.pipeline.objective, tree.policy)
+    except ValueError as error:
+        cause, _, cure = str(error).partition(": ")
+        raise InvalidSettings(f"autoscaler.policy={tree.autoscaler.policy!r}: {cause}", cure) from error

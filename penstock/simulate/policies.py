@@ -28,16 +28,10 @@ def build(text: str, objective: Objective, settings: PolicySettings | None = Non
     Raises:
         BadInput: no policy of that name, or a parameter that it does not have or take.
     """
-    name, _, rest = text.partition(":")
-    parameters: dict[str, object] = {}
-    for part in filter(None, rest.split(",")):
-        key, equals, value = part.partition("=")
-        if not equals:
-            raise BadInput(f"--policy {text}: {part!r} has no value", "write NAME:parameter=value,...")
-        parameters[key.strip()] = value.strip()
     try:
-        return registry.build(name, objective, settings, **parameters)
+        return registry.named(text, objective, settings)
     except (AutoscalerError, ValueError, TypeError) as error:
         cause, _, cure = str(error).partition(": ")
         known = f"use one of {', '.join(registry.NAMES)}, {CLAIRVOYANT}; see docs/how-to/simulate.md"
-        raise BadInput(f"--policy {text}: {cause}", cure if name in registry.NAMES and cure else known) from error
+        named = text.partition(":")[0] in registry.NAMES
+        raise BadInput(f"--policy {text}: {cause}", cure if named and cure else known) from error

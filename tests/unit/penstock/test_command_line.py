@@ -90,3 +90,15 @@ def test_health_says_what_is_wrong_with_the_model(tmp_path: Path, capsys: pytest
     path.write_text(json.dumps({"state": "ready", "pid": 1, "model": "version 3 is not served: it does not load"}))
     assert run(["health", "worker", "--state", str(tmp_path), "--slot", "w0"]) == 0
     assert capsys.readouterr().out.endswith("s ago; model: version 3 is not served: it does not load\n")
+
+
+def test_an_autoscaler_whose_policy_lacks_a_parameter_does_not_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Known before anything is asked of a broker: what is wrong, what there is, and exit code 64."""
+    config = tmp_path / "penstock.toml"
+    config.write_text('[pipeline]\nname = "p"\nmodel = "m"\n[autoscaler]\npolicy = "keda:lag=3"\n', encoding="utf-8")
+    assert run(["autoscaler", "--config", str(config)]) == 64
+    said = capsys.readouterr().err
+    assert "autoscaler.policy='keda:lag=3': keda has no parameter 'lag'" in said
+    assert "lag_threshold" in said
