@@ -135,6 +135,25 @@ class FleetStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Decided:
+    """What was decided on a sample, and how much of the tape was known then: a replay decides on the same."""
+
+    #: Offset of the claim under which it was decided.
+    epoch: int
+    #: Offset of the sample.
+    sample: int
+    #: Offset of the last record that was known.
+    through: int
+    action: Action
+    fleet: Mapping[str, int]
+    bound: str
+    reason: str
+    advisory: bool = False
+    #: Points of the history in Redis that were known at the claim though they were not on the tape.
+    from_redis: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ArrivalSample:
     """Where a pipeline's requests topic and its group's commits stood at one moment."""
 
@@ -147,6 +166,8 @@ class ArrivalSample:
     #: Known at the same moment, so that the tape alone repeats the decision; `None` = not known.
     fleet: FleetStatus | None = None
     control: Control | None = None
+    #: What its writer has decided since its sample before. No decision looks at it: it is there for replays.
+    decided: tuple[Decided, ...] = ()
 
 
 class WorkerState(enum.StrEnum):
@@ -217,6 +238,10 @@ class Claim:
     pipeline: str
     owner: str
     at_s: float
+    #: Which policy it decides by, as in the settings; `None` = an older version wrote it.
+    policy: str | None = None
+    #: Fingerprint of the settings that it decides by: a replay with others may differ.
+    settings: str | None = None
 
 
 TelemetryRecord = ArrivalSample | WorkerReport | Claim

@@ -77,6 +77,11 @@ class PipelineState:
         """Offset of the youngest claim; `None` = no claim, or none with a known offset."""
         return self._epoch
 
+    @property
+    def through(self) -> int:
+        """Highest offset that was folded; -1 = none."""
+        return self._offset
+
     def apply(self, record: TelemetryRecord, offset: int | None = None) -> None:
         """Fold one record of the tape.
 
@@ -109,11 +114,7 @@ class PipelineState:
         settings = self._settings
         sample = self._newest
         fresh = sample is not None and abs(at_s - sample.at_s) <= settings.sample_fresh_s
-        reports = {
-            name: report
-            for name, report in sorted(self._reports.items())
-            if abs(at_s - report.at_s) <= settings.report_fresh_s and report.state is not WorkerState.STOPPED
-        }
+        reports = self.reports(at_s)
         self._note_owners(reports, at_s)
         counts = self._latency_counts(at_s)
         return Observation(
@@ -131,6 +132,14 @@ class PipelineState:
             latency_counts=counts,
             history=self._arrivals.history(at_s),
         )
+
+    def reports(self, at_s: float) -> dict[str, WorkerReport]:
+        """Workers heard of lately, by name. To look at them changes nothing."""
+        return {
+            name: report
+            for name, report in sorted(self._reports.items())
+            if abs(at_s - report.at_s) <= self._settings.report_fresh_s and report.state is not WorkerState.STOPPED
+        }
 
     def worker_types(self) -> tuple[WorkerType, ...]:
         """The worker types with what their workers were seen to do instead of what was assumed.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 _MEMORY_S = 60.0
 #: Penstock's own policy in the registry.
 OWN = "penstock"
+#: Letters of a fingerprint: two settings by chance the same once in 2**48.
+_FINGERPRINT = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,9 @@ class Look:
     sample: ArrivalSample
     observation: Observation
     worker_types: tuple[WorkerType, ...]
+    #: Offset of the sample, and of the last record that was known; -1 = not from the topic.
+    offset: int = -1
+    through: int = -1
 
 
 class Deciding:
@@ -74,14 +80,22 @@ class Deciding:
         self._rule = _rule(rule, objective, policy)
         self._memory: Any = self._rule.initial()
         self._last: Decision | None = None
+        #: Points of the history in Redis that were folded though the tape did not have them.
+        self.from_redis = 0
 
     def fold(self, record: TelemetryRecord, offset: int | None) -> None:
         """Take one record of the tape; what was seen before changes nothing."""
         self._state.apply(record, offset)
 
-    def look(self, sample: ArrivalSample) -> Look:
-        """What is known at the time of a sample that was folded."""
-        return Look(sample, self._state.observe(sample.at_s), self._state.worker_types())
+    def look(self, sample: ArrivalSample, offset: int = -1) -> Look:
+        """What is known at the time of a sample that was folded.
+
+        Args:
+            sample: It.
+            offset: Its offset; -1 = not from the topic.
+        """
+        state = self._state
+        return Look(sample, state.observe(sample.at_s), state.worker_types(), offset, state.through)
 
     def conclude(self, look: Look) -> Decision:
         """Decide, and remember it; between two decisions of a policy with a slower pace the last one holds."""
@@ -101,7 +115,7 @@ class Deciding:
 
     def reports(self, at_s: float) -> tuple[WorkerReport, ...]:
         """Workers heard of lately."""
-        return tuple(self._state.observe(at_s).reports.values())
+        return tuple(self._state.reports(at_s).values())
 
     def replay(
         self, tape: Sequence[tuple[int, TelemetryRecord]], history: Iterable[RatePoint], claim: Claim, epoch: int
@@ -119,14 +133,23 @@ class Deciding:
         for point in history:
             if claim.at_s - self._policy.history_s < point.at_s < first_s:
                 self.fold(ArrivalSample(self._pipeline, point.at_s, point.end_offsets, {}), None)
+                self.from_redis += 1
         remembered_s = self._policy.scale_in_patience_s + _MEMORY_S
         # What others remember is theirs to know, and they are quick: all of it.
         since_s = (samples[-1].at_s if samples else claim.at_s) - remembered_s if self._rule.name == OWN else first_s
         for offset, record in tape:
             self.fold(record, offset)
             if isinstance(record, ArrivalSample) and record.at_s >= since_s:
-                self.conclude(self.look(record))
+                self.conclude(self.look(record, offset))
         self.fold(claim, epoch)
+
+
+def fingerprint(
+    policy: PolicySettings, worker_types: Sequence[WorkerType], objective: Objective, rule: str = OWN
+) -> str:
+    """The same for the same arguments of `Deciding` in every process; another one where any number differs."""
+    said = repr((policy, tuple(worker_types), objective, rule))
+    return hashlib.sha256(said.encode()).hexdigest()[:_FINGERPRINT]
 
 
 def _rule(text: str, objective: Objective, settings: PolicySettings) -> Policy:

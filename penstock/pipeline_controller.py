@@ -7,6 +7,7 @@ delays no sample, a broker that is away no restart of a worker, and Redis nothin
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import logging
 import os
@@ -17,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from autoscaler.errors import AutoscalerError, StaleDecider, StoreUnavailable
 from autoscaler.forecasting import preload
-from autoscaler.model import Action, ArrivalSample, Claim
-from penstock.deciding import OWN, Deciding
+from autoscaler.model import Action, ArrivalSample, Claim, Decided
+from penstock.deciding import OWN, Deciding, fingerprint
 from penstock.logs import RateLimit
 from streams import telemetry
 from streams.errors import KafkaFailure, MalformedTelemetry, StreamsError
@@ -50,6 +51,8 @@ trouble.addFilter(RateLimit())
 
 #: Records kept while the tape is being read again; more than arrive in that time.
 _BUFFERED = 5_000
+#: Decisions kept until a sample takes them along: a sample that fails is followed by no decision.
+_UNSAID = 64
 #: Seconds between two tries to claim while the broker is away.
 _CLAIM_RETRY_S = 1.0
 
@@ -111,6 +114,7 @@ class PipelineController:
         self._worker_types = tuple(worker_types)
         self._objective = objective
         self._rule = rule
+        self._fingerprint = fingerprint(policy, worker_types, objective, rule)
         self._link = link
         self._actuator = actuator
         self._store = store
@@ -127,7 +131,9 @@ class PipelineController:
         self._buffer: deque[tuple[int, TelemetryRecord]] = deque(maxlen=_BUFFERED)
         #: Offset of our newest sample: an older one on the tape is no reason to decide now.
         self._newest_sample = -1
-        self._due: ArrivalSample | None = None
+        self._due: tuple[ArrivalSample, int] | None = None
+        #: Decisions that no sample has taken along yet.
+        self._unsaid: deque[Decided] = deque(maxlen=_UNSAID)
         self._said: tuple[Any, ...] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._deciding_now = False
@@ -223,7 +229,7 @@ class PipelineController:
     async def _take_over(self, term: int) -> None:
         """Claim, learn from the tape, then decide."""
         while self.ownership.term == term:
-            claim = Claim(self._pipeline, self._owner, self._clock())
+            claim = Claim(self._pipeline, self._owner, self._clock(), self._rule, self._fingerprint)
             try:
                 epoch = await self.in_kafka_thread(self._link.publish, claim)
                 deciding = await self.in_kafka_thread(self._replayed, claim, epoch)
@@ -269,17 +275,21 @@ class PipelineController:
             if self.ownership.saw_claim(record.owner, offset, self._clock()):
                 log.warning("autoscaler.superseded", extra={"pipeline": self._pipeline, "by": record.owner})
         elif isinstance(record, ArrivalSample) and offset >= self._newest_sample:
-            self._due = record
+            self._due = record, offset
             if not self._deciding_now:
                 self._start(self._decide(), "decide")
 
     async def _sample(self) -> None:
-        """Take and publish one sample; it comes back by the tape."""
-        fleet, control = self._fleet, self._store.control()
+        """Take and publish one sample, with what was decided since the last; it comes back by the tape."""
+        fleet, control, decided = self._fleet, self._store.control(), tuple(self._unsaid)
+
+        def publish() -> int:
+            return self._link.publish(dataclasses.replace(self._link.sample(fleet, control), decided=decided))
+
         try:
-            self._newest_sample = await self.in_kafka_thread(
-                lambda: self._link.publish(self._link.sample(fleet, control))
-            )
+            self._newest_sample = await self.in_kafka_thread(publish)
+            while self._unsaid and self._unsaid[0] in decided:
+                self._unsaid.popleft()
         except StreamsError as error:
             trouble.warning("autoscaler.sample_failed", extra={"pipeline": self._pipeline, "error": str(error)})
 
@@ -289,13 +299,15 @@ class PipelineController:
         """Decide on the newest sample until there is no newer one; samples that came meanwhile are only folded."""
         self._deciding_now = True
         try:
-            while (sample := self._due) is not None and (epoch := self.ownership.epoch) is not None:
+            while (due := self._due) is not None and (epoch := self.ownership.epoch) is not None:
                 self._due = None
-                look = self._deciding.look(sample)
+                deciding = self._deciding
+                look = deciding.look(*due)
                 self._running = _by_type(look.observation.reports.values())
-                decision = await self._in(self._policy_thread, self._deciding.conclude, look)
+                decision = await self._in(self._policy_thread, deciding.conclude, look)
                 if self.ownership.epoch != epoch:
                     return
+                self._unsaid.append(_decided(look, decision, epoch, deciding.from_redis))
                 if not decision.advisory:
                     await self._act(decision, epoch)
                 self._record(look, decision, epoch)
@@ -400,6 +412,20 @@ class PipelineController:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             trouble.error("autoscaler.task_failed", extra={"task": task.get_name()}, exc_info=error)
+
+
+def _decided(look: Look, decision: Decision, epoch: int, from_redis: int) -> Decided:
+    return Decided(
+        epoch=epoch,
+        sample=look.offset,
+        through=look.through,
+        action=decision.action,
+        fleet=decision.fleet,
+        bound=decision.bound,
+        reason=decision.reason,
+        advisory=decision.advisory,
+        from_redis=from_redis,
+    )
 
 
 def _by_type(reports: Iterable[WorkerReport]) -> dict[str, int]:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from autoscaler.errors import StaleDecider
-from autoscaler.model import ArrivalSample, Claim, Control, FleetStatus, Objective, ServiceCurve, WorkerType
+from autoscaler.model import (
+    ArrivalSample,
+    Claim,
+    Control,
+    FleetStatus,
+    Objective,
+    ServiceCurve,
+    WorkerReport,
+    WorkerState,
+    WorkerType,
+)
 from autoscaler.redis_store import MetricsStore
 from autoscaler.settings import PolicySettings
-from penstock.deciding import Deciding
+from penstock.deciding import Deciding, fingerprint
 from penstock.pipeline_controller import PipelineController
 from streams import telemetry
 from streams.errors import BrokerUnavailable
@@ -27,6 +38,11 @@ if TYPE_CHECKING:
 TYPE = WorkerType(curve=ServiceCurve(0.02, 0.02, 16), boot_s=3.0)
 POLICY = PolicySettings()
 START_S = 1_700_000_000.0
+REPORT = WorkerReport(
+    pipeline="p", worker="p-cpu-0", worker_type="cpu", device="cpu", at_s=START_S, pid=1, host="h",
+    state=WorkerState.READY, asked_at_s=START_S, ready_at_s=START_S + 2, partitions=(0,), batches=1, rows=1, ok=1,
+    failed=0, expired=0, busy_s=0.1, curve=None, latency_counts=(), rebalances=0, retraces=0, model_version="1",
+)  # fmt: skip
 
 
 class Tape:
@@ -171,6 +187,27 @@ async def test_load_grows_the_fleet_under_the_claims_epoch(bench: Bench) -> None
     assert fleet["cpu"] >= 3
 
 
+async def test_a_sample_takes_along_what_was_decided_and_how_much_was_known(bench: Bench) -> None:
+    """Each decision is on the tape once, with the offsets that a replay needs; one that failed to go comes later."""
+    await bench.own()
+    await bench.until(lambda: bench.hand.told)
+    await bench.tick(10)
+    bench.tape.away = True
+    await bench.controller._sample()
+    bench.tape.away = False
+    for _ in range(3):
+        await bench.tick(10)
+    samples = [(at, record) for at, record in enumerate(bench.tape.records) if isinstance(record, ArrivalSample)]
+    said = [decided for _, sample in samples for decided in sample.decided]
+    assert [decided.sample for decided in said] == [at for at, _ in samples[:-1]]
+    assert [decided.fleet for decided in said] == [fleet for fleet, _ in bench.hand.told[:-1]]
+    assert all(decided.epoch == 0 and decided.through >= decided.sample for decided in said)
+    claim = bench.tape.records[0]
+    assert isinstance(claim, Claim)
+    assert claim.policy == "penstock"
+    assert claim.settings == fingerprint(POLICY, [TYPE], Objective(1.0, 0.99))
+
+
 async def test_a_younger_claim_ends_deciding(bench: Bench) -> None:
     """A claim by another that is read from the tape is obeyed at once."""
     await bench.own()
@@ -252,6 +289,33 @@ async def test_workers_are_stopped_only_when_asked() -> None:
         await bench.own()
         await bench.controller.stop(stop_workers=asked)
         assert bench.hand.stopped == int(asked)
+
+
+def test_a_fingerprint_tells_settings_apart() -> None:
+    """Equal for equal rules, another one for any number, type, objective or policy that differs."""
+    own = fingerprint(POLICY, [TYPE], Objective(1.0, 0.99))
+    assert own == fingerprint(PolicySettings(), [TYPE], Objective(1.0, 0.99))
+    others = [
+        fingerprint(PolicySettings(drain_s=6), [TYPE], Objective(1.0, 0.99)),
+        fingerprint(POLICY, [dataclasses.replace(TYPE, price_per_hour=2.0)], Objective(1.0, 0.99)),
+        fingerprint(POLICY, [TYPE], Objective(1.0, 0.98)),
+        fingerprint(POLICY, [TYPE], Objective(1.0, 0.99), "keda"),
+    ]
+    assert len({own, *others}) == 5
+
+
+def test_looking_at_reports_changes_no_decision() -> None:
+    """Who asks which workers there are, between two samples, must not make a rebalance of it."""
+    deciding = Deciding("p", POLICY, [TYPE], Objective(1.0, 0.99))
+    looks = []
+    for second in range(4):
+        if second == 2:
+            deciding.fold(dataclasses.replace(REPORT, at_s=START_S + 1.5), 15)
+            assert deciding.reports(START_S + 1.6)
+        sample = ArrivalSample("p", START_S + second, {0: second}, {0: 0})
+        deciding.fold(sample, 10 * second)
+        looks.append(deciding.look(sample).observation.rebalanced_at_s)
+    assert looks == [None, None, START_S + 2, START_S + 2]
 
 
 def test_a_replayed_tape_gives_the_same_decisions() -> None:

@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.model import (
+    Action,
     ArrivalSample,
     Claim,
     Control,
+    Decided,
     FleetStatus,
     ServiceCurve,
     TelemetryRecord,
@@ -41,6 +43,18 @@ controls = st.builds(
     max_workers=st.none() | counts,
     advisory=st.none() | st.booleans(),
 )
+decisions = st.builds(
+    Decided,
+    epoch=counts,
+    sample=counts,
+    through=counts,
+    action=st.sampled_from(Action),
+    fleet=fleets,
+    bound=names,
+    reason=names,
+    advisory=st.booleans(),
+    from_redis=counts,
+)
 samples = st.builds(
     ArrivalSample,
     pipeline=names,
@@ -49,6 +63,7 @@ samples = st.builds(
     committed=st.dictionaries(partitions, st.none() | counts, max_size=8),
     fleet=st.none() | st.builds(FleetStatus, declared=fleets, running=fleets),
     control=st.none() | controls,
+    decided=st.lists(decisions, max_size=2).map(tuple),
 )
 reports = st.builds(
     WorkerReport,
@@ -75,7 +90,9 @@ reports = st.builds(
     retraces=counts,
     model_version=names,
 )
-claims = st.builds(Claim, pipeline=names, owner=names, at_s=numbers)
+claims = st.builds(
+    Claim, pipeline=names, owner=names, at_s=numbers, policy=st.none() | names, settings=st.none() | names
+)
 records = samples | reports | claims
 
 SAMPLE = ArrivalSample("digits", 12.5, {0: 7, 11: 3}, {0: None, 11: 2})
@@ -103,6 +120,7 @@ def test_fields_of_an_older_version_take_their_defaults() -> None:
     fields = json.loads(telemetry.encode(SAMPLE))
     del fields["fleet"]
     del fields["control"]
+    del fields["decided"]
     assert telemetry.decode(json.dumps(fields).encode()) == SAMPLE
 
 
@@ -110,7 +128,7 @@ def test_the_wire_format_stays_what_it_is() -> None:
     """Records of yesterday are on the topic: the bytes of a known record are pinned."""
     assert telemetry.encode(SAMPLE) == (
         b'{"kind":"arrivals","pipeline":"digits","at_s":12.5,"end_offsets":{"0":7,"11":3},'
-        b'"committed":{"0":null,"11":2},"fleet":null,"control":null}'
+        b'"committed":{"0":null,"11":2},"fleet":null,"control":null,"decided":[]}'
     )
     assert telemetry.key(SAMPLE) == b"digits"
 
