@@ -58,7 +58,6 @@ def serve(  # noqa: C901, PLR0917 - compiled as one loop
         rows: Counted by worker; written.
         busy_s: Summed by worker; written.
     """
-    from_record = np.empty(max_batch.max() if max_batch.size else 0, dtype=np.int64)
     heads_s = np.empty(owned.size)
     for worker in range(free_s.size):
         low, high = owned_from[worker], owned_from[worker + 1]
@@ -75,26 +74,83 @@ def serve(  # noqa: C901, PLR0917 - compiled as one loop
             start_s = max(start_s, free_s[worker])
             if not start_s < end_s:
                 break
-            taken = 0
-            while taken < max_batch[worker]:
-                oldest_s, chosen = np.inf, -1
-                for k in range(low, high):
-                    if heads_s[k] < oldest_s and heads_s[k] <= start_s and open_s[owned[k]] <= start_s:
-                        oldest_s, chosen = heads_s[k], k
-                if chosen < 0:
-                    break
-                p = owned[chosen]
-                from_record[taken] = following[p]
-                taken += 1
-                following[p] += 1
-                heads_s[chosen] = times_s[following[p]] if following[p] < first[p + 1] else np.inf
+            mine = owned[low:high]
+            taken = waiting(start_s, times_s, first, following, open_s, mine, max_batch[worker])
             lasts_s = a_s[worker] + b_s[worker] * taken
-            for k in range(taken):
-                answered_s[from_record[k]] = start_s + lasts_s
+            if taken < max_batch[worker]:
+                take_all(start_s, lasts_s, times_s, answered_s, first, following, open_s, mine, heads_s[low:high])
+            else:
+                take_oldest(
+                    start_s, lasts_s, times_s, answered_s, first, following, open_s, mine, heads_s[low:high], taken
+                )
             free_s[worker] = start_s + lasts_s
             batches[worker] += 1
             rows[worker] += taken
             busy_s[worker] += lasts_s
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator] # numba has no types
+def waiting(
+    start_s: float, times_s: Floats, first: Ints, following: Ints, open_s: Floats, mine: Ints, most: int
+) -> int:
+    """Records in open partitions of one worker at `start_s`, counted up to `most`; arguments as in `serve`."""
+    found = 0
+    for p in mine:
+        if open_s[p] > start_s:
+            continue
+        record = following[p]
+        while found < most and record < first[p + 1] and times_s[record] <= start_s:
+            record += 1
+            found += 1
+    return found
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator] # numba has no types
+def take_all(  # noqa: PLR0917 - compiled
+    start_s: float,
+    lasts_s: float,
+    times_s: Floats,
+    answered_s: Floats,
+    first: Ints,
+    following: Ints,
+    open_s: Floats,
+    mine: Ints,
+    heads_s: Floats,
+) -> None:
+    """Answer all that waits: it fits into one batch, so nobody need ask what is oldest. That is so in most batches."""
+    for k in range(mine.size):
+        p = mine[k]
+        if open_s[p] > start_s:
+            continue
+        while following[p] < first[p + 1] and times_s[following[p]] <= start_s:
+            answered_s[following[p]] = start_s + lasts_s
+            following[p] += 1
+        heads_s[k] = times_s[following[p]] if following[p] < first[p + 1] else np.inf
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator] # numba has no types
+def take_oldest(  # noqa: PLR0917 - compiled
+    start_s: float,
+    lasts_s: float,
+    times_s: Floats,
+    answered_s: Floats,
+    first: Ints,
+    following: Ints,
+    open_s: Floats,
+    mine: Ints,
+    heads_s: Floats,
+    rows: int,
+) -> None:
+    """Answer the `rows` oldest of at least so many that wait."""
+    for _ in range(rows):
+        oldest_s, chosen = np.inf, -1
+        for k in range(mine.size):
+            if heads_s[k] < oldest_s and open_s[mine[k]] <= start_s:
+                oldest_s, chosen = heads_s[k], k
+        p = mine[chosen]
+        answered_s[following[p]] = start_s + lasts_s
+        following[p] += 1
+        heads_s[chosen] = times_s[following[p]] if following[p] < first[p + 1] else np.inf
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator] # numba has no types
