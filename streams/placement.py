@@ -3,12 +3,16 @@
 Pure: no client, no clock. `streams.kafka.assignor` brings it to Kafka's group protocol.
 
 For each topic, n partitions, weights w: the ideal of member m is n * w_m / sum(w). Each member gets its ideal rounded
-down or up (the least that whole partitions allow), and who is rounded up is chosen by who holds the partition already:
-each such choice saves one move, so the moves are as few as they can be, the sum of max(0, held - quota).
+down; what is left goes where it makes the busiest member least busy, that is, max(quota_m / w_m) is as small as whole
+partitions allow (D'Hondt's rule: the next one to the least (quota_m + 1) / w_m). Plain rounding would be wrong for
+members that differ: a GPU with 52 partitions instead of 51 is 2 % busier, a CPU worker with 3 instead of 2 half as
+busy again, and the busiest decides what the group can do. Within that, partitions stay with who holds them: each such
+choice saves one move, so the moves are as few as they can be, the sum of max(0, held - quota).
 """
 
 from __future__ import annotations
 
+import heapq
 import math
 from dataclasses import dataclass
 from fractions import Fraction
@@ -98,7 +102,7 @@ def relief(
 
 
 def quotas(weights: Mapping[str, float], partitions: int, held: Mapping[str, int] | None = None) -> dict[str, int]:
-    """How many partitions each member gets: its ideal, rounded down or up, moving as few as that allows.
+    """How many partitions each member gets: as the busiest is least busy, moving as few as that allows.
 
     Args:
         weights: above 0, by name; at least one.
@@ -109,14 +113,30 @@ def quotas(weights: Mapping[str, float], partitions: int, held: Mapping[str, int
     # Exact: sums of rounded numbers would round a whole ideal down on one machine and up on another.
     exact = {name: Fraction(weight) for name, weight in weights.items()}
     total = sum(exact.values())
-    ideal = {name: partitions * weight / total for name, weight in exact.items()}
-    found = {name: math.floor(share) for name, share in ideal.items()}
-    rest = partitions - sum(found.values())
-    # A whole ideal is met exactly; there are always more broken ones than partitions left.
-    broken = [name for name in ideal if ideal[name] > found[name]]
-    broken.sort(key=lambda name: (held.get(name, 0) <= found[name], found[name] - ideal[name], name))
-    for name in broken[:rest]:
+    down = {name: math.floor(partitions * weight / total) for name, weight in exact.items()}
+    rest = partitions - sum(down.values())
+    if not rest:
+        return down
+    evened = _given(dict(down), rest, exact)
+    busiest = max(number / exact[name] for name, number in evened.items())
+    # Who holds more keeps more, as far as nobody gets busier than that.
+    found = dict(down)
+    for name in sorted(found):
+        kept = min(held.get(name, 0), math.floor(exact[name] * busiest)) - found[name]
+        kept = max(0, min(kept, rest))
+        found[name] += kept
+        rest -= kept
+    return _given(found, rest, exact)
+
+
+def _given(found: dict[str, int], rest: int, exact: Mapping[str, Fraction]) -> dict[str, int]:
+    """The rest, one by one, to whom it makes least busy; changes and returns `found`."""
+    heap = [((number + 1) / exact[name], name) for name, number in found.items()]
+    heapq.heapify(heap)
+    for _ in range(rest):
+        _, name = heap[0]
         found[name] += 1
+        heapq.heapreplace(heap, ((found[name] + 1) / exact[name], name))
     return found
 
 

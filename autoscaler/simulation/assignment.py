@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,22 +10,43 @@ if TYPE_CHECKING:
 
 
 def quotas(partitions: int, capacities: Sequence[float], held: Sequence[int]) -> list[int]:
-    """How many partitions each worker gets: `partitions` shared in proportion to capacity by largest remainder.
+    """How many partitions each worker gets: in proportion to capacity, so that the busiest is least busy.
+
+    Each gets its ideal rounded down; each partition that is left goes to the least (quota + 1) / capacity, but first to
+    who holds it, where nobody gets busier than the busiest by that: the rule of `streams.placement` for a real group.
 
     Args:
         partitions: Number of partitions.
         capacities: Of each worker, all above 0.
-        held: Partitions that each holds now: of equal remainders, who holds more keeps more, so that fewer move.
+        held: Partitions that each holds now.
     """
     if not capacities:
         return []
     total = sum(capacities)
-    exact = [partitions * capacity / total for capacity in capacities]
-    given = [int(share + 1e-9) for share in exact]
-    order = sorted(range(len(exact)), key=lambda i: (-round(exact[i] - given[i], 9), -held[i], i))
-    for i in order[: partitions - sum(given)]:
-        given[i] += 1
-    return given
+    # A rounding must not tell equals apart.
+    given = [int(partitions * capacity / total + 1e-9) for capacity in capacities]
+    rest = partitions - sum(given)
+    if not rest:
+        return given
+    evened = _evened(given, rest, capacities, held)
+    busiest = max(n / capacity for n, capacity in zip(evened, capacities, strict=True))
+    for i in sorted(range(len(given)), key=lambda i: (-held[i], i)):
+        kept = max(0, min(held[i], int(capacities[i] * busiest + 1e-9)) - given[i])
+        given[i] += min(kept, rest)
+        rest -= min(kept, rest)
+    return _evened(given, rest, capacities, held)
+
+
+def _evened(given: Sequence[int], rest: int, capacities: Sequence[float], held: Sequence[int]) -> list[int]:
+    """With the rest given, one by one, to whom it makes least busy."""
+    out, scale = list(given), sum(capacities)
+    heap = [(round((out[i] + 1) * scale / c, 6), -held[i], i) for i, c in enumerate(capacities)]
+    heapq.heapify(heap)
+    for _ in range(rest):
+        _, holds, i = heap[0]
+        out[i] += 1
+        heapq.heapreplace(heap, (round((out[i] + 1) * scale / capacities[i], 6), holds, i))
+    return out
 
 
 def assign(partitions: int, capacities: Sequence[float], owner: Sequence[int]) -> list[int]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator] # numba has no types
-def serve(  # noqa: C901, PLR0917 - compiled as one loop
+def serve(  # noqa: PLR0917 - compiled as one loop
     until_s: float,
     times_s: Floats,
     answered_s: Floats,
@@ -90,7 +90,7 @@ def serve(  # noqa: C901, PLR0917 - compiled as one loop
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator] # numba has no types
-def waiting(
+def waiting(  # noqa: PLR0917 - compiled
     start_s: float, times_s: Floats, first: Ints, following: Ints, open_s: Floats, mine: Ints, most: int
 ) -> int:
     """Records in open partitions of one worker at `start_s`, counted up to `most`; arguments as in `serve`."""

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autoscaler.simulation import assignment
 from streams.placement import Member, Place, first_round, place, quotas, relief
 
 if TYPE_CHECKING:
@@ -47,18 +48,29 @@ def holders(members: list[Member]) -> dict[Place, str]:
     return found
 
 
+def least_busy(weights: Mapping[str, float], count: int) -> Fraction:
+    """Partitions over weight of the busiest member at best: the least of all n / w that leaves room for all."""
+    exact = [Fraction(one) for one in weights.values()]
+    tried = {number / one for one in exact for number in range(1, count + 1)}
+    return min((one for one in tried if sum(math.floor(w * one) for w in exact) >= count), default=Fraction(0))
+
+
 def least_moves(weights: Mapping[str, float], count: int, held: Mapping[str, int]) -> int:
-    """By trying every way of rounding each ideal down or up that gives out all partitions."""
-    total = sum(Fraction(one) for one in weights.values())
-    choices = []
+    """By trying every way of giving out all partitions with nobody below its ideal rounded down or busier than need be.
+
+    Only sums matter, so it is tried member by member.
+    """
+    total, busiest = sum(Fraction(one) for one in weights.values()), least_busy(weights, count)
+    moves = {0: 0}
     for name, one in weights.items():
-        ideal = count * Fraction(one) / total
-        choices.append([(name, number) for number in {math.floor(ideal), math.ceil(ideal)}])
-    return min(
-        sum(max(0, held.get(name, 0) - number) for name, number in choice)
-        for choice in itertools.product(*choices)
-        if sum(number for _, number in choice) == count
-    )
+        low, high = math.floor(count * Fraction(one) / total), min(count, math.floor(Fraction(one) * busiest))
+        after: dict[int, int] = {}
+        for given_out, moved in moves.items():
+            for number in range(low, high + 1):
+                here = moved + max(0, held.get(name, 0) - number)
+                after[given_out + number] = min(here, after.get(given_out + number, here))
+        moves = after
+    return moves[count]
 
 
 @given(groups())
@@ -72,15 +84,16 @@ def test_every_partition_has_one_member(group: tuple) -> None:
 
 
 @given(groups())
-def test_each_share_is_within_one_partition_of_the_ideal(group: tuple) -> None:
-    """In each topic by itself, exactly: no rounding hides a second partition."""
+def test_the_busiest_is_as_little_busy_as_can_be(group: tuple) -> None:
+    """In each topic by itself, exactly, and nobody has less than its ideal rounded down."""
     members, weights, partitions = group
     placed = place(members, weights, partitions)
     total = sum(Fraction(one) for one in weights.values())
     for topic, count in partitions.items():
-        for name, places in placed.items():
-            ideal = count * Fraction(weights[name]) / total
-            assert abs(sum(one[0] == topic for one in places) - ideal) < 1
+        numbers = {name: sum(one[0] == topic for one in places) for name, places in placed.items()}
+        busiest = max(number / Fraction(weights[name]) for name, number in numbers.items())
+        assert busiest == least_busy(weights, count)
+        assert all(number >= math.floor(count * Fraction(weights[name]) / total) for name, number in numbers.items())
 
 
 @given(groups())
@@ -208,8 +221,45 @@ def test_a_topic_that_only_some_read_is_only_theirs() -> None:
 def test_quotas_of_thirds_are_whole() -> None:
     """A whole ideal is met exactly, though a third is no whole number in floating point."""
     assert quotas({"a": 1 / 3, "b": 1 / 3, "c": 1 / 3}, 9) == {"a": 3, "b": 3, "c": 3}
-    assert quotas({"a": 2.0, "b": 1.0}, 4, {"b": 2}) == {"a": 2, "b": 2}
+    assert quotas({"a": 2.0, "b": 2.0, "c": 1.0}, 4, {"b": 2, "c": 1}) == {"a": 1, "b": 2, "c": 1}
+    # With two of four the slow one would be a third busier: a move is worth that.
+    assert quotas({"a": 2.0, "b": 1.0}, 4, {"b": 2}) == {"a": 3, "b": 1}
     assert quotas({"a": 2.0, "b": 1.0}, 4) == {"a": 3, "b": 1}
+
+
+def test_a_small_worker_beside_large_ones_does_not_hold_them_up() -> None:
+    """Two GPUs worth 19 CPU workers each, and six of those: rounding gave a CPU worker two of 64, a seventh too busy.
+
+    The ideals are 27.6 and 1.45. With 28 on a GPU the group carries 19 * 64 / 28 = 43 workers' worth, with 2 on a CPU
+    worker 32, which is less than the GPUs alone.
+    """
+    weights = {"gpu0": 19.0, "gpu1": 19.0, **{f"cpu{n}": 1.0 for n in range(6)}}
+    given = quotas(weights, 64)
+    assert {given["gpu0"], given["gpu1"]} == {29}
+    assert all(given[f"cpu{n}"] == 1 for n in range(6))
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([1.0, 1.0, 2.5, 19.0]), st.integers(0, 20)), min_size=1, max_size=12),
+    st.integers(0, 64),
+)
+def test_the_simulator_shares_out_alike(members: list[tuple[float, int]], partitions: int) -> None:
+    """As busy at most, and as many moves; equal workers get theirs in the order of what they hold."""
+    weights, held = [one for one, _ in members], [number for _, number in members]
+    simulated = assignment.quotas(partitions, weights, held)
+    real = quotas({str(n): one for n, one in enumerate(weights)}, partitions, {str(n): h for n, h in enumerate(held)})
+
+    def judged(given_out: list[int]) -> tuple[float, int]:
+        busiest = max(number / weight for number, weight in zip(given_out, weights, strict=True))
+        return busiest, sum(max(0, before - after) for before, after in zip(held, given_out, strict=True))
+
+    assert sum(simulated) == partitions
+    assert judged(simulated) == judged(list(real.values()))
+    few, more = divmod(partitions, len(members))
+    by_held = sorted(range(len(members)), key=lambda n: (-held[n], n))
+    assert assignment.quotas(partitions, [1.0] * len(members), held) == [
+        few + (n in by_held[:more]) for n in range(len(members))
+    ]
 
 
 def test_relief_is_the_fall_of_the_busiest_load() -> None:
