@@ -353,6 +353,21 @@ class TypeStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class StuckPartition:
+    """A partition in which records wait and nothing is committed, though the group works."""
+
+    partition: int
+    #: Seconds without progress, at least; only seconds in which the group was seen to work count.
+    still_s: float
+    #: Records that wait in it.
+    backlog: int
+    #: The worker that says that it owns it; `None` = nobody says so.
+    owner: str | None = None
+    #: It was stuck and moves again; only its owner can work off what has piled up.
+    recovering: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """All that one decision may look at."""
 
@@ -379,6 +394,8 @@ class Observation:
     rebalanced_at_s: float | None = None
     #: Latencies reported over the last 10 s, counts by bucket of `LATENCY_BOUNDS_S`; empty = no results.
     latency_counts: tuple[int, ...] = ()
+    #: What more workers cannot help, the longest still first: not sized for.
+    stuck: tuple[StuckPartition, ...] = ()
 
 
 class Action(enum.StrEnum):
@@ -431,3 +448,6 @@ class Decision:
     price_per_hour: float
     #: True = said, not done.
     advisory: bool
+    _: KW_ONLY
+    #: As observed.
+    stuck: tuple[StuckPartition, ...] = ()

@@ -26,6 +26,7 @@ from autoscaler.model import (
     WorkerState,
     WorkerType,
 )
+from autoscaler.progress import ProgressTracker
 from autoscaler.rates import ArrivalTracker
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class PipelineState:
         self._settings = settings
         self._types = tuple(worker_types)
         self._arrivals = ArrivalTracker(settings)
+        self._progress = ProgressTracker(settings.stuck_after_s, settings.sample_gap_s)
         self._offset = -1
         self._newest: ArrivalSample | None = None
         self._fleet: FleetStatus | None = None
@@ -131,6 +133,9 @@ class PipelineState:
             p99_s=latency.quantile(counts, 0.99),
             latency_counts=counts,
             history=self._arrivals.history(at_s),
+            stuck=self._progress.stuck({p: name for name, one in reports.items() for p in one.partitions})
+            if fresh
+            else (),
         )
 
     def reports(self, at_s: float) -> dict[str, WorkerReport]:
@@ -157,6 +162,9 @@ class PipelineState:
         if not newest and self._newest is not None:
             return
         self._newest = sample
+        serving = (report for report in self._reports.values() if report.state is WorkerState.READY)
+        fresh_s = self._settings.report_fresh_s
+        self._progress.add(sample, serving=any(abs(sample.at_s - report.at_s) <= fresh_s for report in serving))
         # Redis or the actuator being away does not undo what they said last.
         self._fleet = sample.fleet or self._fleet
         self._control = sample.control or self._control
@@ -226,6 +234,14 @@ def _by_type(reports: dict[str, WorkerReport]) -> dict[str, TypeStatus]:
     return {name: TypeStatus(count, tuple(sorted(asked.get(name, ())))) for name, count in ready.items()}
 
 
-def _backlog(sample: ArrivalSample) -> dict[int, int]:
-    """Records without a committed result; a partition that never committed counts from offset 0."""
-    return {p: max(0, end - (sample.committed.get(p) or 0)) for p, end in sorted(sample.end_offsets.items())}
+def _backlog(sample: ArrivalSample) -> dict[int, int] | None:
+    """Records without a committed result; a partition that never committed counts from offset 0.
+
+    One whose commits the sample does not tell is left out, and where it tells of none nothing is known.
+    """
+    told = {
+        p: max(0, end - (sample.committed[p] or 0))
+        for p, end in sorted(sample.end_offsets.items())
+        if p in sample.committed
+    }
+    return told or None

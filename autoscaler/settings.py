@@ -25,6 +25,9 @@ class PolicySettings:
     sample_fresh_s: float = 5.0
     #: Age in seconds after which a worker's report (about one a second) is dropped.
     report_fresh_s: float = 5.0
+    #: Seconds for which a partition's committed offset may stand still, with records waiting and the group at work,
+    #: before the partition counts as stuck: longer than a batch, a commit interval and a dead worker's session.
+    stuck_after_s: float = 20.0
     #: Seconds of reports behind the shown 99th percentile: 10 s hold enough results at tens a second.
     latency_window_s: float = 10.0
     #: Quantile of the highest rate within the horizon that is sized for. On measured traces 0.9 costs 1.5-1.7 times a
@@ -123,6 +126,7 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "sample_gap_s": (0, _ANY, _DEFAULT),
     "sample_fresh_s": (0, _ANY, _DEFAULT),
     "report_fresh_s": (0, _ANY, _DEFAULT),
+    "stuck_after_s": (0, _ANY, "inf never calls one stuck"),
     "latency_window_s": (0, _ANY, _DEFAULT),
     "forecast_quantile": (0, 1, "0.9 is usual"),
     # Fewer counts tell no change from noise.

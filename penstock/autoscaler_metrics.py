@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 #: Seconds after which a decision is no longer shown: it decides once a second, and one that has lost the pipeline to
 #: another autoscaler, or sees no samples, has nothing to say.
 SHOWN_S = 15.0
+#: Stuck partitions that are named: a label must not grow with the partitions.
+_STUCK_SHOWN = 10
 
 
 class DecisionCollector(Collector):
@@ -92,6 +94,12 @@ class DecisionCollector(Collector):
         if seen.backlog is not None:
             backlog = float(sum(seen.backlog.values()))
             yield from self._gauge("penstock_backlog_records", "Requests without a committed result.", backlog)
+            told = "Partitions in which requests wait and nothing is committed, though the group works."
+            still = {str(one.partition): one.still_s for one in seen.stuck if not one.recovering}
+            yield from self._gauge("penstock_stuck_partitions", told, float(len(still)))
+            told = "Since a stuck partition last made progress; the longest only."
+            longest = dict(list(still.items())[:_STUCK_SHOWN])
+            yield from self._by("partition", "penstock_stuck_partition_seconds", told, longest)
         if seen.rates is not None:
             rate = seen.rates.last_10s
             yield from self._gauge("penstock_arrivals_per_second", "Requests a second over the last 10 s.", rate)

@@ -59,6 +59,7 @@ def explanation(fields: Mapping[str, str]) -> dict[str, Any]:
     told["seen"] = _prefixed(fields, _SEEN)
     told["forecast"] = {**_known(whole.get("forecast")), **_prefixed(fields, _FORECAST)}
     told["plan"] = _known(whole.get("plan"))
+    told["stuck"] = whole.get("stuck") or None
     other = _loaded(fields.get("runner_up"))
     if other:
         price, own = _number(fields.get("runner_up_price_per_hour")), told["price_per_hour"]
@@ -81,6 +82,7 @@ def words(told: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Because", told["reason"]),
         ("Bound", bound),
         ("Seen", _seen(told.get("seen", {}))),
+        ("Stuck", _stuck(told.get("stuck", ()))),
         ("Forecast", _forecast(told.get("forecast", {}))),
         ("Plan", _plan(told.get("plan", {}))),
         ("Runner-up", _runner_up(told.get("runner_up"))),
@@ -115,6 +117,19 @@ def _seen(seen: Mapping[str, Any]) -> str:
         f"running {fleet_words(seen['running'])}" if isinstance(seen.get("running"), dict) else None,
     ]
     return _joined(parts)
+
+
+def _stuck(partitions: Any) -> str:
+    """Which partitions make no progress, for how long, who owns them."""
+    parts = []
+    for one in partitions if isinstance(partitions, list) else ():
+        if not isinstance(one, dict) or "partition" not in one:
+            continue
+        still = "catches up" if one.get("recovering") else _if(one, "still_s", "no progress for {:.0f} s")
+        waiting = _if(one, "backlog", "{:.0f} records wait")
+        owner = f"owned by {one['owner']}" if one.get("owner") else "no worker owns it"
+        parts.append(f"partition {one['partition']}: {_joined([still, waiting, owner])}")
+    return "; ".join(parts) + ("; none of it is sized for" if parts else "")
 
 
 def _forecast(forecast: Mapping[str, Any]) -> str:

@@ -24,6 +24,7 @@ from autoscaler.model import Forecast
 from autoscaler.planning import courses
 from autoscaler.planning.arrears import capacity, drained_by, projected
 from autoscaler.planning.carrying import Carrying, carrying
+from autoscaler.progress import sized_backlog
 from autoscaler.queueing.split import smoothed_shares
 
 if TYPE_CHECKING:
@@ -143,7 +144,8 @@ def foresee(
     if late and learning:
         memory = replace(memory, surprise_until_s=observation.at_s + settings.surprise_keep_s)
     asked = {"paths": int(declared_by[learnt.chosen])}
-    if observation.at_s < memory.surprise_until_s:
+    # A clock that was set back does not make it last longer.
+    if 0 < memory.surprise_until_s - observation.at_s <= settings.surprise_keep_s:
         asked["surprise"] = int(declared_by[len(courses.PATIENCES_S) - 1])
     asked["backlog"], memory = _backlog(
         observation, paths, settings=settings, kind=kind, ready=ready, memory=memory, table=table,
@@ -206,7 +208,10 @@ def _needs(loads: Floats, level: float, served_from: int, table: Carrying) -> In
 
 
 def _measured_late(observation: Observation, objective: Objective) -> float:
-    within = latency.within(observation.latency_counts, objective.within_s) if observation.latency_counts else None
+    if observation.stuck or not observation.latency_counts:
+        # What a stuck partition had late says nothing of any course.
+        return 0.0
+    within = latency.within(observation.latency_counts, objective.within_s)
     return 0.0 if within is None else 1.0 - within
 
 
@@ -227,9 +232,10 @@ def _backlog(
     per_worker = kind.curve.capacity_per_s
     settled = observation.rebalanced_at_s is None or at_s - observation.rebalanced_at_s > settings.settle_s
     waiting = 0.0
-    if observation.backlog is not None and settled:
+    backlog = sized_backlog(observation)
+    if backlog is not None and settled:
         # What a pause of our own holds up is worked off by the workers that are there; it is no load.
-        waiting = max(0.0, sum(observation.backlog.values()) - paths.level.per_s * _UNCOMMITTED_S) / per_worker
+        waiting = max(0.0, backlog - paths.level.per_s * _UNCOMMITTED_S) / per_worker
     status = observation.workers.get(kind.name)
     starting_in_s = [asked_s + actuation_s - at_s for asked_s in status.asked_at_s] if status is not None else []
     steps = max(1, int(actuation_s // _STEP_S))
@@ -237,7 +243,7 @@ def _backlog(
     then = projected(
         waiting, rates[:steps], step_s=_STEP_S, ready=max(1, ready), starting_in_s=starting_in_s, carrying=table
     )
-    drains = tuple(one for one in memory.drains if at_s - one[0] < settings.drain_keep_s)
+    drains = tuple(one for one in memory.drains if abs(at_s - one[0]) < settings.drain_keep_s)
     if then > _WORTH_S * capacity(max(1, ready), table):
         workers = drained_by(
             then,

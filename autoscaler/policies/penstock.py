@@ -16,6 +16,8 @@ from autoscaler.planning.sizing import Situation, pooled, size
 from autoscaler.policies.bounds import Bounds, bounds
 from autoscaler.policies.foresight import Memory, Outlook, foresee
 from autoscaler.policies.hysteresis import NeedWindow
+from autoscaler.progress import sized_backlog
+from autoscaler.progress import words as stuck_words
 from autoscaler.queueing.split import busiest_share, smoothed_shares
 
 if TYPE_CHECKING:
@@ -213,9 +215,11 @@ def _fleet(observation: Observation, settings: PolicySettings, kind: WorkerType,
     declared = known.declared.get(kind.name) if known is not None else None
     if known is not None and declared is None:
         declared = 0
-    # A sample taken before the last decision was declared does not know of it.
+    # A sample taken before the last decision was declared does not know of it. One from long before it is of a clock
+    # that was set back, and knows.
     sampled_at_s = observation.history.until_s if observation.history is not None else observation.at_s
-    if state.decided is not None and (declared is None or sampled_at_s <= (state.decided_at_s or 0.0)):
+    before_s = (state.decided_at_s or 0.0) - sampled_at_s
+    if state.decided is not None and (declared is None or 0 <= before_s <= settings.sample_fresh_s):
         declared = state.decided
     status = observation.workers.get(kind.name)
     ready = status.ready if status is not None else 0
@@ -245,7 +249,8 @@ def _situation(
     fleet: _Fleet,
 ) -> Situation:
     known = history.counts[-_DISPERSION_WINDOW_S:][history.known[-_DISPERSION_WINDOW_S:]]
-    backlog = float(sum(observation.backlog.values())) if observation.backlog is not None else None
+    waiting = sized_backlog(observation)
+    backlog = None if waiting is None else float(waiting)
     rebalanced_s = observation.at_s - observation.rebalanced_at_s if observation.rebalanced_at_s is not None else None
     if backlog is not None and rebalanced_s is not None and 0 <= rebalanced_s <= settings.settle_s:
         # What a pause of our own has held up is worked off by the workers that are there; it is no load.
@@ -351,6 +356,8 @@ def _decided(
             grown_at_s=observation.at_s if grown else state.grown_at_s,
             grown_from=(before or 0) if grown else state.grown_from,
         )
+    if observation.stuck:
+        reason = f"{reason}; {stuck_words(observation.stuck)}"
     decision = Decision(
         pipeline=observation.pipeline,
         at_s=observation.at_s,
@@ -364,5 +371,6 @@ def _decided(
         runner_up_price_per_hour=None if runner_up is None else round(runner_up * kind.price_per_hour, 6),
         price_per_hour=round(count * kind.price_per_hour, 6),
         advisory=advisory,
+        stuck=observation.stuck,
     )
     return decision, state

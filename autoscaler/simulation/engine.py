@@ -250,6 +250,14 @@ class Engine:
                     return
         raise KeyError(name)
 
+    def hold(self, partition: int) -> None:
+        """From now on nobody reads this partition, whoever owns it: as when its owner is hung on it."""
+        self._open_s[partition] = math.inf
+
+    def release(self, partition: int) -> None:
+        """It is read again."""
+        self._open_s[partition] = self.now_s
+
     def advance(self, until_s: float) -> None:
         """Let time pass until `until_s`."""
         while self._boots and self._boots[0][0] <= until_s:

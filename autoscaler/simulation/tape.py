@@ -19,7 +19,7 @@ from autoscaler.simulation.observing import PIPELINE, reports
 from autoscaler.simulation.run import first_fleet, new_engine, start
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -58,6 +58,7 @@ def run_on_tape(
     settings: PolicySettings | None = None,
     assumed: Sequence[WorkerType] | None = None,
     first: Mapping[str, int] | None = None,
+    meddle: Callable[[Engine], None] | None = None,
 ) -> TapeRun:
     """Run a policy against a load; see `autoscaler.simulation.run.run`.
 
@@ -68,6 +69,7 @@ def run_on_tape(
         settings: For how long things count as fresh.
         assumed: What is believed of the types until workers report; the truth where left out.
         first: Fleet at the start, by type.
+        meddle: Called at each tick before it is looked; may do something to the group.
     """
     engine = new_engine(load, scenario)
     start(engine, first_fleet(load, scenario) if first is None else first)
@@ -82,6 +84,8 @@ def run_on_tape(
     for tick in range(math.ceil(load.length_s / policy.tick_s - 1e-9)):
         now_s = tick * policy.tick_s
         engine.advance(now_s)
+        if meddle is not None:
+            meddle(engine)
         told, before = reports(engine, tuple(engine.tally(_BOUNDS_S).tolist())), told
         gone = [_last_words(before[name], now_s) for name in before if name not in told]
         records: list[TelemetryRecord] = [*gone, *told.values(), _sample(engine, declared)]

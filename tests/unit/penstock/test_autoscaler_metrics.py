@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import urllib.error
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from autoscaler.model import Action, Decision, FleetStatus, Forecast, Observation, Rates
+from autoscaler.model import Action, Decision, FleetStatus, Forecast, Observation, Rates, StuckPartition
 from inference_workers.metrics import page_of, registry_of
 from penstock.autoscaler_metrics import SHOWN_S, DecisionCollector, served
 from penstock.autoscaler_settings import AutoscalerSettings
@@ -33,6 +34,13 @@ def observation(*, known: bool) -> Observation:
         return Observation("digits", 100.0, 12, None, None, None, None)
     rates = Rates(100.0, 9.0, 8.0, 7.0, {0: 8.0}, None, None, None)
     return Observation("digits", 100.0, 12, rates, {0: 4, 1: 6}, FleetStatus({"cpu": 3}, {"cpu": 2}), None, p99_s=0.25)
+
+
+def stuck(count: int) -> Observation:
+    """With so many stuck partitions, the longest first, and one that catches up."""
+    still = tuple(StuckPartition(number, 100.0 - number, 10) for number in range(count))
+    recovering = StuckPartition(99, 0.0, 5, recovering=True)
+    return dataclasses.replace(observation(known=True), stuck=(*still, recovering))
 
 
 FORECAST = Forecast(100.0, 10.0, 11.0, 9.5, 14.0, 0.9, "autoreg", 600.0)
@@ -93,10 +101,22 @@ def test_what_is_not_known_is_absent() -> None:
     assert (found["penstock_autoscaler_deciding"], "penstock_workers_declared cpu" in found) == (0, False)
 
 
+def test_stuck_partitions_are_counted_and_the_longest_named() -> None:
+    """None is 0, since the backlog is known; a label for each of a thousand would be too many."""
+    collector = DecisionCollector("digits", now_s=lambda: 100.0)
+    collector.decided(observation(known=True), decision(100.0))
+    assert samples(collector)["penstock_stuck_partitions"] == 0
+    collector.decided(stuck(30), decision(100.0))
+    found = samples(collector)
+    assert found["penstock_stuck_partitions"] == 30
+    named = {name: value for name, value in found.items() if name.startswith("penstock_stuck_partition_seconds")}
+    assert named == {f"penstock_stuck_partition_seconds {number}": 100.0 - number for number in range(10)}
+
+
 def test_every_metric_is_documented() -> None:
     """A new metric without its line in the documentation fails, and so does a line without its metric."""
     collector = DecisionCollector("digits", now_s=lambda: 100.0)
-    collector.decided(observation(known=True), decision(100.0, forecast=FORECAST))
+    collector.decided(stuck(1), decision(100.0, forecast=FORECAST))
     exposed = {
         family.name + ("_total" if family.type == "counter" else ""): family.documentation
         for family in text_string_to_metric_families(scraped(collector))

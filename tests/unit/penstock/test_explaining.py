@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from autoscaler import redis_fields
-from autoscaler.model import Action, Decision, FleetStatus, Forecast, Observation, Plan, Rates
+from autoscaler.model import Action, Decision, FleetStatus, Forecast, Observation, Plan, Rates, StuckPartition
 from penstock.explaining import BOUNDS, explanation, words
 
 AT_S = 1_795_612_304.173608
@@ -77,6 +77,22 @@ def test_what_is_not_known_is_left_out_and_not_zero() -> None:
     assert set(lines) == {"Decided", "Because", "Bound", "Runner-up", "Objective", "By"}
     assert lines["Runner-up"] == "none: there was no choice"
     assert lines["Decided"].endswith("(said only: advisory)")
+
+
+def test_a_stuck_partition_is_named_with_its_time_and_its_owner() -> None:
+    """In a line of its own, and as an object; one that catches up is told apart."""
+    stuck = (
+        StuckPartition(3, 95.4, 4210, "digits-cpu-1"),
+        StuckPartition(5, 0.0, 70, recovering=True),
+    )
+    decision = dataclasses.replace(DECISION, stuck=stuck)
+    assert told(decision)["Stuck"] == (
+        "partition 3: no progress for 95 s, 4210 records wait, owned by digits-cpu-1; "
+        "partition 5: catches up, 70 records wait, no worker owns it; none of it is sized for"
+    )
+    found = explanation(redis_fields.decision_entry(SEEN, decision, MORE))
+    assert found["stuck"][0]["partition"] == 3
+    assert "stuck" not in explanation(redis_fields.decision_entry(SEEN, DECISION, MORE))
 
 
 def test_a_cheaper_runner_up_is_said_to_be_less() -> None:
