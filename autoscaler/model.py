@@ -437,7 +437,7 @@ class Decision:
     #: In words and numbers; one sentence.
     reason: str
     #: What decided in the end: `plan`, `hysteresis`, `min`, `max`, `partitions`, `paused`, `control`, `no-data`,
-    #: `starting`.
+    #: `starting`, `unhelpful`.
     bound: str
     plan: Plan | None
     forecast: Forecast | None

@@ -83,6 +83,9 @@ class PolicySettings:
     drain_price: float = 4.0
     #: Seconds for which the workers that drain a backlog are kept, so that the drain is not cut short.
     drain_keep_s: float = 30.0
+    #: Seconds for which a larger fleet that answered no more requests a second is not tried again, the first time; then
+    #: twice as long each time.
+    unhelpful_hold_s: float = 600.0
     #: Multiple of the actuation delay after which a worker that was started and never became ready is no longer waited
     #: for.
     start_patience: float = 3.0
@@ -147,4 +150,5 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "surprise_keep_s": (0, _ANY, _DEFAULT),
     "drain_price": (0, _ANY, _DEFAULT),
     "drain_keep_s": (0, _ANY, _DEFAULT),
+    "unhelpful_hold_s": (0, _ANY, _DEFAULT),
 }

@@ -25,6 +25,7 @@ BOUNDS = {
     "control": "a person's min or max in Redis (`control`)",
     "paused": "a person has paused scaling in Redis (`control`)",
     "no-data": "nothing is known to decide on, so the fleet stays",
+    "unhelpful": "a larger fleet was tried and answered no more requests a second",
     "starting": "workers that were asked for are still starting",
 }
 #: Fields that are told in the sentences of their own.

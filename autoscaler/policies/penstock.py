@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from autoscaler.errors import NoWorkerTypes
 from autoscaler.forecasting import ForecastMemory, changes, forecast
 from autoscaler.model import Action, Decision, Plan
+from autoscaler.planning import steps
 from autoscaler.planning.sizing import Situation, pooled, size
 from autoscaler.policies.bounds import Bounds, bounds
 from autoscaler.policies.foresight import Memory, Outlook, foresee
@@ -41,6 +42,8 @@ class PolicyState:
     foresight: Memory = field(default_factory=Memory)
     #: Needs of the last `scale_in_patience_s`.
     needs: NeedWindow = field(default_factory=NeedWindow)
+    #: Whether larger fleets helped.
+    steps: steps.Memory = field(default_factory=steps.Memory)
     #: Count decided last and when; `None` = none, or it was only advice.
     decided: int | None = None
     decided_at_s: float | None = None
@@ -97,6 +100,11 @@ def decide(
     limits = bounds(kind, observation.partitions, observation.control)
     fleet = _fleet(observation, settings, kind, state)
     declared = fleet.declared if fleet.declared is not None else 0
+    helped = steps.look(
+        state.steps, observation, workers=fleet.ready, capacity_per_s=kind.curve.capacity_per_s,
+        hold_s=settings.unhelpful_hold_s,
+    )  # fmt: skip
+    state = replace(state, steps=helped)
     foreseen: Outlook | None = None
     if observation.history is not None and observation.partitions > 0:
         foreseen, remembered = foresee(
@@ -129,6 +137,9 @@ def decide(
             observation, kind, fleet, state, count=kept, bound="paused", reason=why, plan=plan, outlook=outlook
         )
 
+    if helped.ceiling is not None and wanted > helped.ceiling.workers:
+        why = f"{wanted} needed; {helped.ceiling.words(observation.at_s)}"
+        wanted, bound = helped.ceiling.workers, "unhelpful"
     count, by = limits.clamp(wanted)
     if by is None and plan.workers < limits.low == count:
         # The fleet is as small as it may be: no patience is waited for.

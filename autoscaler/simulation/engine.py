@@ -138,6 +138,7 @@ class Engine:
         self._phase_s = np.zeros(partitions)
         #: When each partition was last given away, or will be when the batch in hand ends.
         self._given_s = np.full(partitions, -np.inf)
+        self._most_per_s = math.inf
         self.now_s = self._start_s
         #: Records whose answer is committed, by partition, as of the last `advance`.
         self.committed: Ints = np.zeros(partitions, dtype=np.int64)
@@ -258,6 +259,14 @@ class Engine:
         """It is read again."""
         self._open_s[partition] = self.now_s
 
+    def share(self, most_per_s: float) -> None:
+        """From now on all workers together answer at most so many records a second at full batches.
+
+        As when they share a database: in a larger fleet each batch takes as much longer as there are workers too many.
+        """
+        self._most_per_s = most_per_s
+        self._slowed()
+
     def advance(self, until_s: float) -> None:
         """Let time pass until `until_s`."""
         while self._boots and self._boots[0][0] <= until_s:
@@ -368,10 +377,19 @@ class Engine:
             worker.place = place
         self._owner = new
         self._serving = _arrays(members, new)
+        self._slowed()
         for place, worker in enumerate(members):
             self._serving.free_s[place] = free.get(id(worker), at_s)
         self.rebalances += 1
         self.rebalanced_at_s = at_s
+
+    def _slowed(self) -> None:
+        """The workers' batches as slow as what they share makes them."""
+        kinds = [worker.kind.curve for worker in self._serving.workers]
+        factor = max(1.0, sum(curve.capacity_per_s for curve in kinds) / self._most_per_s)
+        if math.isfinite(self._most_per_s):
+            self._serving.a_s[:] = [curve.a_s * factor for curve in kinds]
+            self._serving.b_s[:] = [curve.b_s * factor for curve in kinds]
 
 
 def _arrays(members: list[SimulatedWorker], owner: Sequence[int]) -> _Serving:

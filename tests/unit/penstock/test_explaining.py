@@ -132,5 +132,5 @@ def test_an_entry_that_is_no_decision_is_refused(lacking: str) -> None:
 
 def test_every_bound_that_the_model_names_has_its_words() -> None:
     """`Decision.bound` lists them."""
-    named = ("plan", "hysteresis", "min", "max", "partitions", "paused", "control", "no-data", "starting")
+    named = ("plan", "hysteresis", "min", "max", "partitions", "paused", "control", "no-data", "starting", "unhelpful")
     assert set(named) <= set(BOUNDS)
