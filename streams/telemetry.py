@@ -56,6 +56,15 @@ def decode(value: bytes | None) -> TelemetryRecord:
     except (ValueError, RecursionError) as error:
         msg = f"telemetry is not JSON: {error}"
         raise MalformedTelemetry(msg) from error
+    return of_fields(fields)
+
+
+def of_fields(fields: Any) -> TelemetryRecord:
+    """The record of a JSON value that was read already.
+
+    Raises:
+        MalformedTelemetry: as of `decode`.
+    """
     if not isinstance(fields, dict):
         msg = f"telemetry must be a JSON object, not {type(fields).__name__}"
         raise MalformedTelemetry(msg)

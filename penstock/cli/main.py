@@ -24,6 +24,7 @@ COMMANDS = {
     "worker": "Serve a model between two topics.",
     "autoscaler": "Decide how many workers run, and see to it.",
     "explain": "Why the fleet is as it is: a decision in words.",
+    "replay": "A recorded tape through the same policy or another one: the same decisions, or where they part.",
     "dlq": "Dead letters: look at them, send their requests again, delete them.",
     "backtest": "The forecast against what came, on a trace.",
     "simulate": "Scaling policies against made-up and recorded loads, in simulated time.",
