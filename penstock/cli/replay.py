@@ -74,7 +74,7 @@ def command(
     pipeline, rules, source = _source(tape, config, bootstrap, rule, since_s)
     with source as (heading, entries):
         course = Course(heading.pipeline, rules, heading.whole_from_s)
-        outcome = Outcome(pipeline, rules, since_s=since_s, until_s=until_s)
+        outcome = Outcome(pipeline, rules, since_s=since_s, until_s=until_s, epoch=heading.epoch)
         with _saved(save, heading) as keep, _progress(f"deciding again, {rules.rule}") as at:
             for entry, part in entries:
                 keep(entry)

@@ -71,11 +71,19 @@ class Outcome:
         rules: Of the replay.
         since_s: Decisions before it count in nothing; Unix seconds.
         until_s: Nor do those after it.
+        epoch: Nor do those under older claims.
     """
 
     def __init__(
-        self, pipeline: str, rules: Rules, *, since_s: float | None = None, until_s: float | None = None
+        self,
+        pipeline: str,
+        rules: Rules,
+        *,
+        since_s: float | None = None,
+        until_s: float | None = None,
+        epoch: int = -1,
     ) -> None:
+        self._epoch = epoch
         self._pipeline = pipeline
         self._rules = rules
         self._since_s = float("-inf") if since_s is None else since_s
@@ -95,7 +103,7 @@ class Outcome:
     def add(self, found: Iterable[Compared]) -> None:
         """Take what was compared, in the order of the tape."""
         for one in found:
-            if self._since_s <= one.at_s <= self._until_s:
+            if self._since_s <= one.at_s <= self._until_s and one.term.epoch >= self._epoch:
                 self._take(one)
 
     def _take(self, one: Compared) -> None:

@@ -31,6 +31,8 @@ class Heading:
     pipeline: str
     #: It holds all that was written since this time, in Unix seconds.
     whole_from_s: float
+    #: The claim that it was read for; what was decided before it is there for what came of it. 0 = all.
+    epoch: int = 0
 
 
 class TapeWriter:
@@ -53,7 +55,7 @@ class TapeWriter:
         except OSError as error:
             raise InvalidInput(f"--save {self._path}: {error.strerror}", "name a file that can be written") from error
         about = {"penstock_tape": VERSION, "pipeline": self._heading.pipeline}
-        self._line({**about, "whole_from_s": self._heading.whole_from_s})
+        self._line({**about, "whole_from_s": self._heading.whole_from_s, "epoch": self._heading.epoch})
         return self
 
     def __exit__(self, kind: type[BaseException] | None, _error: object, _trace: TracebackType | None) -> None:
@@ -87,7 +89,7 @@ def read_heading(path: Path) -> Heading:
             raise InvalidInput(
                 f"{path}: a tape of version {about['penstock_tape']}", f"this version reads version {VERSION}"
             )
-        return Heading(str(about["pipeline"]), float(about["whole_from_s"]))
+        return Heading(str(about["pipeline"]), float(about["whole_from_s"]), int(about["epoch"]))
     except OSError as error:
         raise InvalidInput(f"{path}: {error.strerror or error}", _CURE) from error
     except (ValueError, KeyError, TypeError, EOFError, zlib.error) as error:

@@ -87,7 +87,7 @@ class TelemetryTape:
             oldest = next((record for portion in portions for record in portion), None)
             cut = start == first > 0 and oldest is not None
             whole_from_s = oldest.timestamp_ms / 1000 if cut and oldest is not None else wanted_s
-            return Stretch(start, stop, Heading(self._pipeline, whole_from_s))
+            return Stretch(start, stop, Heading(self._pipeline, whole_from_s, epoch))
 
     def read(self, stretch: Stretch) -> Iterator[tuple[Taped, float]]:
         """Its records in order, each with the part (0-1) that is read by then.

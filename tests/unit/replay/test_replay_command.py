@@ -42,7 +42,7 @@ def config(tmp_path: Path) -> Path:
 def tape(request: pytest.FixtureRequest, tmp_path: Path, lived: Any) -> Path:
     """A minute of it in a file, plain and packed."""
     path: Path = tmp_path / request.param
-    with TapeWriter(path, Heading("p", 12.5)) as writer:
+    with TapeWriter(path, Heading("p", 12.5, 3)) as writer:
         for entry in lived.tape[:300]:
             writer.write(entry)
     return path
@@ -50,7 +50,7 @@ def tape(request: pytest.FixtureRequest, tmp_path: Path, lived: Any) -> Path:
 
 def test_a_file_holds_what_was_written(tape: Path, lived: Any) -> None:
     """Record by record, and how far it is read is told."""
-    assert read_heading(tape) == Heading("p", 12.5)
+    assert read_heading(tape) == Heading("p", 12.5, 3)
     found = list(read_records(tape))
     assert [entry for entry, _ in found] == lived.tape[:300]
     parts = [part for _, part in found]
@@ -115,11 +115,11 @@ def test_a_wrong_file_is_refused(tmp_path: Path, config: Path, capsys: pytest.Ca
     assert (code, "No such file" in said) == (2, True)
     code, said = outcome("hello\n")
     assert (code, "is no tape" in said) == (2, True)
-    code, said = outcome('{"penstock_tape":1,"pipeline":"q","whole_from_s":0}\n')
+    code, said = outcome('{"penstock_tape":1,"pipeline":"q","whole_from_s":0,"epoch":0}\n')
     assert (code, "is of the pipeline 'q'" in said) == (2, True)
-    code, said = outcome('{"penstock_tape":9,"pipeline":"p","whole_from_s":0}\n')
+    code, said = outcome('{"penstock_tape":9,"pipeline":"p","whole_from_s":0,"epoch":0}\n')
     assert (code, "version 9" in said) == (2, True)
-    head = '{"penstock_tape":1,"pipeline":"p","whole_from_s":0}\n'
+    head = '{"penstock_tape":1,"pipeline":"p","whole_from_s":0,"epoch":0}\n'
     code, said = outcome(head + '{"offset":1,"timestamp_ms":1,"record":{"kind":"moon"}}\n')
     assert (code, "t.jsonl, line 2: no record" in said) == (2, True)
     code, said = outcome(head)

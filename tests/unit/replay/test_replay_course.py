@@ -151,6 +151,17 @@ def test_only_the_time_that_was_asked_for_counts(lived: Any, rules: Rules) -> No
     assert said["cost"]["live"] == pytest.approx(sum(spent) / 3600 * 0.5, abs=1e-6)
 
 
+def test_only_the_claim_that_was_asked_for_counts(lived: Any, rules: Rules) -> None:
+    """What was decided under older claims is on the tape for what came of it."""
+    course, found = replayed(lived.tape, rules)
+    youngest = found[-1].term.epoch
+    outcome = Outcome("p", rules, epoch=youngest)
+    outcome.add(found)
+    said = outcome.as_json(course)
+    assert [term["epoch"] for term in said["terms"]] == [youngest]
+    assert 40 < said["decisions"] < 60
+
+
 def test_a_type_without_a_price_leaves_the_cost_open(lived: Any, rules: Rules) -> None:
     """Not known is not nothing."""
     course, found = replayed(lived.tape[:300], rules)
