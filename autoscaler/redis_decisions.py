@@ -22,14 +22,17 @@ class DecisionLog:
     Args:
         url: `redis://user:password@host:port/db`.
         pipeline: Its name.
+        shadow: The decisions of this policy, which is not obeyed; `None` = of the policy in charge.
 
     Raises:
         ValueError: the URL is none that Redis clients take.
     """
 
-    def __init__(self, url: str, pipeline: str) -> None:
+    def __init__(self, url: str, pipeline: str, shadow: str | None = None) -> None:
         self._redis: Any = client_of(url, _TIMEOUT_S)
-        self._key = f"penstock:{pipeline}:decisions"
+        prefix = f"penstock:{pipeline}:"
+        self._shadow = None if shadow is None else f"{prefix}shadow:{shadow}"
+        self._key = f"{self._shadow or prefix[:-1]}:decisions"
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -45,6 +48,14 @@ class DecisionLog:
         last = "+" if until_s is None else str(max(0, int(until_s * 1000 + 0.5)))
         return self._one("xrevrange", last, "-")
 
+    def failure(self) -> str | None:
+        """Why a shadow was given up; `None` = it was not, or there is no such shadow.
+
+        Raises:
+            StoreUnavailable: Redis does not answer or refuses.
+        """
+        return None if self._shadow is None else self._asked("hget", self._shadow, "shadow_failed")
+
     def oldest(self) -> Fields | None:
         """The first decision that is still kept; `None` = there is none.
 
@@ -54,10 +65,13 @@ class DecisionLog:
         return self._one("xrange", "-", "+")
 
     def _one(self, command: str, first: str, last: str) -> Fields | None:
+        entries = self._asked(command, self._key, first, last, count=1)
+        return dict(entries[0][1]) if entries else None
+
+    def _asked(self, command: str, *arguments: Any, **named: Any) -> Any:
         try:
-            entries = getattr(self._redis, command)(self._key, first, last, count=1)
+            return getattr(self._redis, command)(*arguments, **named)
         except (redis.RedisError, OSError) as error:
             raise StoreUnavailable(
                 f"the decisions cannot be read from Redis ({error}); check that it runs and what redis.url says"
             ) from error
-        return dict(entries[0][1]) if entries else None

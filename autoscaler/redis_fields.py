@@ -139,6 +139,21 @@ def decision_entry(observation: Observation, decision: Decision, more: Mapping[s
     )
 
 
+def shadow(decision: Decision, more: Mapping[str, object]) -> Fields:
+    """The hash of a policy that is not obeyed: what it wants now, and how it stands beside the one in charge."""
+    return flat(
+        {
+            "at_s": decision.at_s,
+            "action": decision.action,
+            "fleet": decision.fleet,
+            "workers": _total(decision.fleet),
+            "bound": decision.bound,
+            "reason": decision.reason,
+            **more,
+        }
+    )
+
+
 def worker_entry(report: WorkerReport) -> str:
     """One field of the `workers` hash."""
     return _json(report)

@@ -1,7 +1,8 @@
 """Metrics, history and control in Redis, behind a thread of its own: a tick never waits for Redis nor sees it fail.
 
 Keys, each with the prefix `penstock:<pipeline>:` (docs/reference/redis.md shows them): `metrics` and `workers` (hashes,
-rewritten whole), `rates` and `decisions` (trimmed streams), `control` (a hash that a person writes). What a stream
+rewritten whole), `rates` and `decisions` (trimmed streams), `control` (a hash that a person writes); for each shadow
+policy `shadow:<policy>` (hash) and `shadow:<policy>:decisions` (trimmed stream). What a stream
 missed while Redis was away is kept, up to a bound, and written in order when it returns. Entry ids are made here from
 the entry's time, so a write whose answer was lost is recognised when it is tried again. Commands within Redis 6.2.
 """
@@ -95,9 +96,10 @@ class MetricsStore:
         self._thread: threading.Thread | None = None
         self._metrics: Fields | None = None
         self._workers: Fields | None = None
+        self._shadows: dict[str, Fields] = {}
         self._streams = {
             "rates": _Stream(self._settings.rates_entries, self._settings.buffer_entries),
-            "decisions": _Stream(self._settings.decisions_entries, self._settings.buffer_entries),
+            "decisions": self._new_decisions(),
         }
         self._control: Control | None = None
         self._problems: tuple[str, ...] = ()
@@ -144,6 +146,32 @@ class MetricsStore:
             self._workers = {name: redis_fields.worker_entry(report) for name, report in observation.reports.items()}
             self._streams["rates"].add(sample.at_s, redis_fields.rate_entry(sample, observation))
             self._streams["decisions"].add(decision.at_s, redis_fields.decision_entry(observation, decision, extra))
+        self._wake.set()
+
+    def record_shadow(
+        self, name: str, observation: Observation, decision: Decision | None, more: Mapping[str, object]
+    ) -> None:
+        """Take one decision of a policy that is not obeyed.
+
+        Args:
+            name: The policy, as in the settings.
+            observation: What was known.
+            decision: What it would have decided; `None` = nothing yet.
+            more: How it stands beside the policy in charge.
+        """
+        if self._redis is None:
+            return
+        key = f"shadow:{name}"
+        with self._lock:
+            if decision is None:
+                self._shadows[key] = redis_fields.flat({"at_s": observation.at_s, **more})
+            else:
+                self._shadows[key] = redis_fields.shadow(decision, more)
+                if more.get("shadow_failed") is None:
+                    if f"{key}:decisions" not in self._streams:
+                        self._streams[f"{key}:decisions"] = self._new_decisions()
+                    entry = redis_fields.decision_entry(observation, decision, more)
+                    self._streams[f"{key}:decisions"].add(decision.at_s, entry)
         self._wake.set()
 
     def control(self) -> Control | None:
@@ -196,6 +224,9 @@ class MetricsStore:
             if stopping:
                 return
 
+    def _new_decisions(self) -> _Stream:
+        return _Stream(self._settings.decisions_entries, self._settings.buffer_entries)
+
     def _visit(self) -> None:
         """One round: read control, write the hashes, then the streams."""
         fields = self._redis.hgetall(self._prefix + "control")
@@ -203,23 +234,26 @@ class MetricsStore:
         with self._lock:
             metrics, self._metrics = self._metrics, None
             workers, self._workers = self._workers, None
+            shadows, self._shadows = self._shadows, {}
+            streams = tuple(self._streams.items())
         try:
-            self._rewrite({"metrics": metrics, "workers": workers})
+            self._rewrite({"metrics": metrics, "workers": workers, **shadows})
         except BaseException:
-            self._put_back(metrics, workers)
+            self._put_back(metrics, workers, shadows)
             raise
-        for name, stream in self._streams.items():
+        for name, stream in streams:
             self._drain(name, stream)
         if not self._connected:
             log.info("redis.connected", extra={"prefix": self._prefix})
         self._connected = True
         self._complained_at_s = float("-inf")
 
-    def _put_back(self, metrics: Fields | None, workers: Fields | None) -> None:
+    def _put_back(self, metrics: Fields | None, workers: Fields | None, shadows: Mapping[str, Fields]) -> None:
         """Keep what could not be written, unless something newer has come meanwhile."""
         with self._lock:
             self._metrics = metrics if self._metrics is None else self._metrics
             self._workers = workers if self._workers is None else self._workers
+            self._shadows = {**shadows, **self._shadows}
 
     def _obey(self, fields: Mapping[str, str]) -> None:
         control, problems = redis_fields.control(fields)

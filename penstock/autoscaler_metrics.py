@@ -18,12 +18,13 @@ from inference_workers.endpoint import Endpoint, Page
 from inference_workers.metrics import page_of, registry_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from prometheus_client.metrics_core import Metric
 
     from autoscaler.model import Decision, Observation
     from penstock.autoscaler_settings import AutoscalerSettings
+    from penstock.shadows import Standing
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +41,18 @@ class DecisionCollector(Collector):
     Args:
         pipeline: the label of every sample.
         now_s: Unix seconds.
+        shadows: how policies stand that are not obeyed.
     """
 
-    def __init__(self, pipeline: str, now_s: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        pipeline: str,
+        now_s: Callable[[], float] = time.time,
+        *,
+        shadows: Callable[[], Sequence[Standing]] = tuple,
+    ) -> None:
         self._pipeline = pipeline
+        self._shadows = shadows
         self._now_s = now_s
         self._lock = threading.Lock()
         self._last: tuple[Observation, Decision] | None = None
@@ -77,6 +86,7 @@ class DecisionCollector(Collector):
         )
         if last is not None:
             yield from self._decision(*last)
+            yield from self._beside()
 
     def describe(self) -> list[Metric]:
         """Nothing: the names are known from the first scrape."""
@@ -120,6 +130,36 @@ class DecisionCollector(Collector):
         yield from self._gauge(
             "penstock_autoscaler_decision_timestamp_seconds", "Time of the last decision.", made.at_s
         )
+
+    def _beside(self) -> Iterator[Metric]:
+        """Shadows beside the policy in charge; a handful, named in the settings."""
+        standings = self._shadows()
+        if not standings:
+            return
+        counted = [one for one in standings if one.decision is not None]
+        fleets = GaugeMetricFamily(
+            "penstock_shadow_workers",
+            "Workers that a shadow policy would have, by type.",
+            labels=["pipeline", "policy", "type"],
+        )
+        for one in counted:
+            for kind, count in one.decision.fleet.items() if one.decision is not None else ():
+                fleets.add_metric([self._pipeline, one.name, kind], float(count))
+        yield fleets
+        prices = {one.name: one.price_per_hour for one in counted}
+        yield from self._by("policy", "penstock_shadow_price_per_hour", "Price of those workers an hour.", prices)
+        failed = {one.name: float(one.failed is not None) for one in standings}
+        yield from self._by("policy", "penstock_shadow_failed", "1 for a shadow policy that was given up.", failed)
+        for name, told, field in (
+            ("decisions", "Decisions of a shadow policy.", "decisions"),
+            ("differing_decisions", "Those that ask for another fleet than the policy in charge.", "differed"),
+            ("cost", "What the fleets that it asked for would have cost.", "cost"),
+            ("live_cost", "What those of the policy in charge have cost meanwhile.", "live_cost"),
+        ):
+            family = CounterMetricFamily(f"penstock_shadow_{name}", told, labels=["pipeline", "policy"])
+            for one in counted:
+                family.add_metric([self._pipeline, one.name], float(getattr(one, field)))
+            yield family
 
     def _gauge(self, name: str, told: str, value: float | None) -> Iterator[Metric]:
         if value is not None:

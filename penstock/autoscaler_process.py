@@ -26,9 +26,10 @@ from autoscaler.redis_store import MetricsStore, StoreSettings
 from autoscaler.settings import PolicySettings
 from penstock.autoscaler_metrics import DecisionCollector, served
 from penstock.autoscaler_settings import AutoscalerSettings
-from penstock.deciding import OWN
 from penstock.membership import Member
 from penstock.pipeline_controller import PipelineController
+from penstock.policy_runner import OWN
+from penstock.shadows import Shadows
 from streams import agent, topics
 from streams.errors import KafkaFailure
 from streams.kafka import KafkaSettings  # noqa: TC001 - settings are composed at run time from annotations
@@ -66,6 +67,8 @@ class AutoscalerProcessSettings:
     policy: PolicySettings = field(default_factory=PolicySettings)
     #: Which policy decides: `NAME` or `NAME:parameter=value,...`.
     rule: str = OWN
+    #: Policies that decide beside it and are not obeyed.
+    shadows: tuple[str, ...] = ()
     topics: TopicSettings = field(default_factory=TopicSettings)
     #: `processes` = workers of this host; `advisory` = say only.
     actuator: Literal["processes", "advisory"] = "processes"
@@ -85,7 +88,8 @@ class AutoscalerProcessSettings:
             raise ValueError(
                 f"worker_argv={self.worker_argv!r}: must name {{slot}}, or all workers would join under one name"
             )
-        registry.named(self.rule, self.objective, self.policy)
+        for rule in (self.rule, *self.shadows):
+            registry.named(rule, self.objective, self.policy)
         names = [kind.name for kind in self.worker_types]
         if not names or len(set(names)) != len(names):
             raise ValueError(f"worker_types={names}: name at least one, and none twice")
@@ -146,7 +150,8 @@ class _Process:
         self.link = TelemetryLink(settings.kafka, settings.pipeline, settings.topics)
         # What the fleet's thread asks of Kafka must not wait behind a sample.
         self.members_link = TelemetryLink(settings.kafka, settings.pipeline, settings.topics)
-        self.decisions = DecisionCollector(settings.pipeline)
+        self.shadows = Shadows(settings.shadows, settings.objective, settings.policy, self.store)
+        self.decisions = DecisionCollector(settings.pipeline, shadows=self.shadows.standings)
         self.controller = PipelineController(
             pipeline=settings.pipeline,
             owner=f"{member.name}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
@@ -158,6 +163,7 @@ class _Process:
             store=self.store,
             health_file=Path(settings.state_dir) / "health" / "autoscaler.json",
             rule=settings.rule,
+            shadows=self.shadows,
             on_decision=self.decisions.decided,
         )
 
@@ -198,6 +204,7 @@ class _Process:
                 self.link.remove_members, agent.group(self.settings.pipeline), [self.member.name]
             )
         await self.controller.stop(stop_workers=stop_workers)
+        self.shadows.close()
         self.store.close()
         self.link.close()
         self.members_link.close()

@@ -3,37 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from autoscaler.forecasting import Forecaster
-from autoscaler.model import (
-    Action,
-    ArrivalSample,
-    Claim,
-    Decision,
-    Observation,
-    TelemetryRecord,
-    WorkerReport,
-    WorkerType,
-)
+from autoscaler.model import ArrivalSample, Claim, Decision, Observation, TelemetryRecord, WorkerReport, WorkerType
 from autoscaler.pipeline_state import PipelineState
-from autoscaler.policies import registry
-from autoscaler.policies.penstock_policy import PenstockPolicy
-from penstock.background_fits import BackgroundFitter
+from penstock.policy_runner import OWN, PolicyRunner
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from autoscaler.model import Objective
-    from autoscaler.policies.base import Policy
     from autoscaler.redis_fields import RatePoint
     from autoscaler.settings import PolicySettings
 
 #: Seconds beyond the policy's patience that a replay decides again: the forecast's fit and the fleet's last growth.
 _MEMORY_S = 60.0
-#: Penstock's own policy in the registry.
-OWN = "penstock"
+#: Times in Redis are rounded to microseconds: closer than this, in seconds, is the same sample.
+_ROUNDING_S = 1e-3
 #: Letters of a fingerprint: two settings by chance the same once in 2**48.
 _FINGERPRINT = 12
 
@@ -77,9 +64,7 @@ class Deciding:
         self._pipeline = pipeline
         self._policy = policy
         self._state = PipelineState(pipeline, policy, worker_types)
-        self._rule = _rule(rule, objective, policy)
-        self._memory: Any = self._rule.initial()
-        self._last: Decision | None = None
+        self._runner = PolicyRunner(rule, objective, policy)
         #: Points of the history in Redis that were folded though the tape did not have them.
         self.from_redis = 0
 
@@ -99,19 +84,7 @@ class Deciding:
 
     def conclude(self, look: Look) -> Decision:
         """Decide, and remember it; between two decisions of a policy with a slower pace the last one holds."""
-        at_s, last = look.observation.at_s, self._last
-        # Samples come at about their time: half of one early is on time. A clock set back is no reason to wait.
-        if last is not None and 0 <= at_s - last.at_s < self._rule.tick_s - self._policy.tick_s / 2:
-            wait_s = self._rule.tick_s - (at_s - last.at_s)
-            return replace(
-                last,
-                at_s=at_s,
-                action=Action.HOLD,
-                reason=f"{self._rule.name} decides again in {wait_s:.0f} s; last: {last.reason}",
-                bound="pace",
-            )
-        self._last, self._memory = self._rule.decide(look.observation, look.worker_types, self._memory)
-        return self._last
+        return self._runner.decide(look.observation, look.worker_types)
 
     def reports(self, at_s: float) -> tuple[WorkerReport, ...]:
         """Workers heard of lately."""
@@ -131,12 +104,12 @@ class Deciding:
         samples = [record for _, record in tape if isinstance(record, ArrivalSample)]
         first_s = samples[0].at_s if samples else claim.at_s
         for point in history:
-            if claim.at_s - self._policy.history_s < point.at_s < first_s:
+            if claim.at_s - self._policy.history_s < point.at_s < first_s - _ROUNDING_S:
                 self.fold(ArrivalSample(self._pipeline, point.at_s, point.end_offsets, {}), None)
                 self.from_redis += 1
         remembered_s = self._policy.scale_in_patience_s + _MEMORY_S
         # What others remember is theirs to know, and they are quick: all of it.
-        since_s = (samples[-1].at_s if samples else claim.at_s) - remembered_s if self._rule.name == OWN else first_s
+        since_s = (samples[-1].at_s if samples else claim.at_s) - remembered_s if self._runner.own else first_s
         for offset, record in tape:
             self.fold(record, offset)
             if isinstance(record, ArrivalSample) and record.at_s >= since_s:
@@ -150,10 +123,3 @@ def fingerprint(
     """The same for the same arguments of `Deciding` in every process; another one where any number differs."""
     said = repr((policy, tuple(worker_types), objective, rule))
     return hashlib.sha256(said.encode()).hexdigest()[:_FINGERPRINT]
-
-
-def _rule(text: str, objective: Objective, settings: PolicySettings) -> Policy:
-    if text != OWN:
-        return registry.named(text, objective, settings)
-    # A fit takes up to a tenth of a second: it is done beside the decisions, with the same result.
-    return PenstockPolicy(objective, settings, forecaster=Forecaster(settings.forecast, BackgroundFitter()))

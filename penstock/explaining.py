@@ -69,6 +69,7 @@ def explanation(fields: Mapping[str, str]) -> dict[str, Any]:
     within_s, share = _number(fields.get("objective_within_s")), _number(fields.get("objective_share"))
     if within_s is not None and share is not None:
         told["objective"] = {"within_s": within_s, "share": share}
+    told["beside"] = _beside(fields)
     for name in ("owner", "epoch", "policy", "decided_after_s"):
         if name in fields:
             told[name] = fields[name] if name in {"owner", "policy"} else _number(fields[name])
@@ -88,6 +89,7 @@ def words(told: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Plan", _plan(told.get("plan", {}))),
         ("Runner-up", _runner_up(told.get("runner_up"))),
         ("Objective", _objective(told.get("objective"))),
+        *_beside_words(told),
         ("By", _by(told)),
     ]
     return [(name, sentence) for name, sentence in lines if sentence]
@@ -169,6 +171,43 @@ def _runner_up(other: Mapping[str, Any] | None) -> str:
 
 def _objective(objective: Mapping[str, Any] | None) -> str:
     return f"{objective['share']:.4g} of the requests within {objective['within_s']:g} s" if objective else ""
+
+
+def _beside(fields: Mapping[str, str]) -> dict[str, Any]:
+    """How a shadow stands beside the policy in charge; empty for a decision of that policy itself."""
+    found = {
+        "live_fleet": _loaded(fields.get("live_fleet")),
+        "live_reason": fields.get("live_reason"),
+        "live_price_per_hour": _number(fields.get("live_price_per_hour")),
+        **{
+            name: _number(fields.get(f"shadow_{name}"))
+            for name in ("price_per_hour", "since_s", "decisions", "differed", "cost", "live_cost")
+        },
+    }
+    return {name: value for name, value in found.items() if value not in (None, {})} if "live_fleet" in fields else {}
+
+
+def _beside_words(told: Mapping[str, Any]) -> list[tuple[str, str]]:
+    beside = told.get("beside")
+    if not beside:
+        return []
+    two = [f"in charge: {fleet_words(beside.get('live_fleet', {}))}", f"shadow: {fleet_words(told['fleet'])}"]
+    prices = [beside.get("live_price_per_hour"), beside.get("price_per_hour")]
+    now = "; ".join(
+        words if price is None else f"{words} at {price:g} an hour" for words, price in zip(two, prices, strict=True)
+    )
+    count, differed = beside.get("decisions", 0), beside.get("differed", 0)
+    since = f" since {moment(beside['since_s'])}" if "since_s" in beside else ""
+    far = (
+        f"{beside.get('live_cost', 0.0):.4g} in charge, {beside.get('cost', 0.0):.4g} shadow; another fleet in "
+        f"{differed:.0f} of {count:.0f} decisions{since}"
+    )
+    return [
+        ("Beside", now),
+        ("In charge because", beside.get("live_reason", "")),
+        ("Cost so far", far),
+        ("Mind", "the shadow is shown the fleet and backlog that are there: what it would have come to is not known"),
+    ]
 
 
 def _by(told: Mapping[str, Any]) -> str:

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from autoscaler.errors import AutoscalerError, StaleDecider, StoreUnavailable
 from autoscaler.forecasting import preload
 from autoscaler.model import Action, ArrivalSample, Claim, Decided
-from penstock.deciding import OWN, Deciding, fingerprint
+from penstock.deciding import Deciding, fingerprint
 from penstock.logs import RateLimit
+from penstock.policy_runner import OWN
 from streams import telemetry
 from streams.errors import KafkaFailure, MalformedTelemetry, StreamsError
 from streams.ownership import Ownership, Standing
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from autoscaler.redis_store import MetricsStore
     from autoscaler.settings import PolicySettings
     from penstock.deciding import Look
+    from penstock.shadows import Shadows
 
 log = logging.getLogger(__name__)
 #: For what goes wrong at each tick while something is away.
@@ -88,6 +90,7 @@ class PipelineController:
         health_file: Written anew at each tick: the sign of life that `penstock health` looks at. `None` = none.
         clock: Unix seconds.
         rule: Which policy decides, see `penstock.deciding.Deciding`.
+        shadows: Policies that are asked too and not obeyed; `None` = none.
         on_decision: Told of each decision and what it was made from; quick, and raises nothing.
     """
 
@@ -105,6 +108,7 @@ class PipelineController:
         health_file: Path | None = None,
         clock: Callable[[], float] = time.time,
         rule: str = OWN,
+        shadows: Shadows | None = None,
         on_decision: Callable[[Observation, Decision], None] = lambda _seen, _made: None,
     ) -> None:
         self._pipeline = pipeline
@@ -114,6 +118,7 @@ class PipelineController:
         self._worker_types = tuple(worker_types)
         self._objective = objective
         self._rule = rule
+        self._shadows = shadows
         self._fingerprint = fingerprint(policy, worker_types, objective, rule)
         self._link = link
         self._actuator = actuator
@@ -239,6 +244,8 @@ class PipelineController:
                 continue
             if self.ownership.claimed(term, epoch):
                 self._deciding, self._newest_sample, self._due = deciding, -1, None
+                if self._shadows is not None:
+                    self._shadows.begin()
                 self._running = _by_type(deciding.reports(self._clock()))
                 log.info("autoscaler.owner", extra={"pipeline": self._pipeline, "epoch": epoch, "owner": self._owner})
                 missed = [entry for entry in self._buffer if entry[0] > epoch]
@@ -366,6 +373,8 @@ class PipelineController:
             },
         )
         self._on_decision(look.observation, decision)
+        if self._shadows is not None:
+            self._shadows.watch(look, decision)
         said = (decision.action, tuple(sorted(decision.fleet.items())), decision.bound, decision.advisory)
         if said != self._said:
             self._said = said

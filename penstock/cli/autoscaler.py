@@ -70,6 +70,7 @@ def command(
         worker_types=tree.worker_types,
         policy=tree.policy,
         rule=tree.autoscaler.policy,
+        shadows=tree.autoscaler.shadow,
         topics=tree.topics,
         actuator="advisory" if actuator == "advisory" else "processes",
         processes=tree.actuator,
@@ -94,8 +95,10 @@ def command(
 
 
 def _check_policy(tree: settings.Settings) -> None:
-    try:
-        registry.named(tree.autoscaler.policy, tree.pipeline.objective, tree.policy)
-    except ValueError as error:
-        cause, _, cure = str(error).partition(": ")
-        raise InvalidSettings(f"autoscaler.policy={tree.autoscaler.policy!r}: {cause}", cure) from error
+    scaler = tree.autoscaler
+    for field, rule in (("policy", scaler.policy), *(("shadow", one) for one in scaler.shadow)):
+        try:
+            registry.named(rule, tree.pipeline.objective, tree.policy)
+        except ValueError as error:
+            cause, _, cure = str(error).partition(": ")
+            raise InvalidSettings(f"autoscaler.{field}={rule!r}: {cause}", cure) from error

@@ -17,16 +17,22 @@ if TYPE_CHECKING:
 
 @click.command("explain", cls=StrictCommand)
 @click.option("--at", "at_ms", type=Moment(), help="The last decision until then: 2h, 7d ago, or ISO 8601 (UTC).")
+@click.option(
+    "--shadow",
+    metavar="POLICY",
+    help="What this policy of autoscaler.shadow would have done, beside the one in charge.",
+)
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def command(*, at_ms: int | None, config: Path, as_json: bool) -> int:
+def command(*, at_ms: int | None, shadow: str | None, config: Path, as_json: bool) -> int:
     """Tell a decision in words: inputs, forecast, plan, what bound it, and the runner-up with its price.
 
-    The newest one, or the last one until --at, as it stands in Redis; the last hours are kept.
+    The newest one, or the last one until --at, as it stands in Redis; the last hours are kept. With --shadow that of a
+    policy that is asked and not obeyed, and how the two stand side by side.
     """
     from penstock import explaining  # noqa: PLC0415 - not needed for --help
 
-    pipeline, fields = _read(config, None if at_ms is None else at_ms / 1000)
+    pipeline, fields = _read(config, None if at_ms is None else at_ms / 1000, shadow)
     try:
         told = explaining.explanation(fields)
     except ValueError as error:
@@ -48,7 +54,7 @@ def command(*, at_ms: int | None, config: Path, as_json: bool) -> int:
     return 0
 
 
-def _read(config: Path, until_s: float | None) -> tuple[str, Fields]:
+def _read(config: Path, until_s: float | None, shadow: str | None) -> tuple[str, Fields]:
     from autoscaler.errors import StoreUnavailable  # noqa: PLC0415 - not needed for --help
     from autoscaler.redis_decisions import DecisionLog  # noqa: PLC0415
     from penstock import settings  # noqa: PLC0415
@@ -61,11 +67,14 @@ def _read(config: Path, until_s: float | None) -> tuple[str, Fields]:
             f"{config} names no Redis, where decisions are kept", "set redis.url or redis.url_file there"
         )
     try:
-        log = DecisionLog(url, pipeline)
+        log = DecisionLog(url, pipeline, shadow)
     except ValueError as error:
         raise InvalidSettings(str(error), "correct redis.url in the settings") from error
     try:
         found = log.newest(until_s)
+        failed = log.failure()
+        if failed is not None:
+            click.echo(f"The shadow {shadow} was given up: {failed}", err=True)
         if found is not None:
             return pipeline, found
         oldest = log.oldest()
@@ -73,6 +82,12 @@ def _read(config: Path, until_s: float | None) -> tuple[str, Fields]:
         raise RedisUnusable(str(error), "start it, or name another one in the settings") from error
     finally:
         log.close()
+    if oldest is None and shadow is not None:
+        named = ", ".join(tree.autoscaler.shadow) or "none"
+        raise NotFound(
+            f"the shadow {shadow} of {pipeline} has no decisions in Redis",
+            f"name one of autoscaler.shadow as it stands there (now: {named}), or wait until it has decided",
+        )
     if oldest is None:
         raise NotFound(
             f"pipeline {pipeline} has no decisions in Redis", "start `penstock autoscaler` and wait a second"

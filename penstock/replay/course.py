@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from autoscaler.model import ArrivalSample, Claim
-from penstock.deciding import OWN, Deciding, fingerprint
+from penstock.deciding import Deciding, fingerprint
+from penstock.policy_runner import OWN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

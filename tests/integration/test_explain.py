@@ -8,6 +8,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
+import redis
 
 from autoscaler.model import ArrivalSample, FleetStatus, Objective, ServiceCurve, WorkerType
 from autoscaler.pipeline_state import PipelineState
@@ -15,6 +16,8 @@ from autoscaler.policies import registry
 from autoscaler.redis_store import MetricsStore, StoreSettings
 from autoscaler.settings import PolicySettings
 from penstock.cli.main import run
+from penstock.deciding import Look
+from penstock.shadows import Shadows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +44,7 @@ def config(tmp_path: Path, pipeline: str, redis_url: str) -> Path:
     return path
 
 
-def decided(pipeline: str, redis_url: str, seconds: int) -> None:
+def decided(pipeline: str, redis_url: str, seconds: int, shadow: tuple[str, ...] = ()) -> None:
     """So many seconds of 20/s that become 100/s in the 30th, decided on by the product's policy, and written."""
     store = MetricsStore(redis_url, pipeline, StoreSettings(interval_s=0.02))
     store.start()
@@ -50,6 +53,7 @@ def decided(pipeline: str, redis_url: str, seconds: int) -> None:
         PipelineState(pipeline, settings, (CPU,)),
         registry.build("penstock", Objective(1.0, 0.99), settings),
     )
+    shadows = Shadows(shadow, Objective(1.0, 0.99), settings, store)
     state, total, declared = policy.initial(), 0, 1
     for second in range(seconds):
         total += 20 if second < 30 else 100
@@ -62,6 +66,9 @@ def decided(pipeline: str, redis_url: str, seconds: int) -> None:
         decision, state = policy.decide(observation, known.worker_types(), state)
         declared = decision.fleet["cpu"]
         store.record(sample, observation, decision, {"objective_within_s": 1.0, "objective_share": 0.99, "owner": "me"})
+        shadows.watch(Look(sample, observation, known.worker_types()), decision)
+        shadows._thread.submit(lambda: None).result()
+    shadows.close()
     deadline_s = time.monotonic() + 10
     while store.health().waiting:
         assert time.monotonic() < deadline_s
@@ -94,6 +101,30 @@ def test_the_newest_decision_and_one_of_a_time_are_told(
     assert run(["explain", "--config", str(config), "--json", "--at", "2026-11-25T13:12:05.400Z"]) == 0
     before = json.loads(capsys.readouterr().out)
     assert (before["at_s"], before["fleet"]["cpu"]) == (AT_S + 25, 1)
+
+
+def test_a_shadow_is_told_beside_the_policy_in_charge(
+    pipeline: str, config: Path, redis_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its newest decision and one of a time, its hash for dashboards; and its absence, in the usual way."""
+    name = "static:workers=2"
+    assert run(["explain", "--config", str(config), "--shadow", name]) == 1
+    assert f"the shadow {name} of {pipeline} has no decisions in Redis" in capsys.readouterr().err
+    decided(pipeline, redis_url, 45, (name, "keda"))
+    assert run(["explain", "--config", str(config), "--shadow", name]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "in 45 decisions" in out or "of 45 decisions" in out
+    assert run(["explain", "--config", str(config), "--shadow", name, "--json", "--at", "2026-11-25T13:12:05.4Z"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["at_s"], told["policy"], told["fleet"]) == (AT_S + 25, name, {"cpu": 2})
+    assert told["beside"]["decisions"] == told["beside"]["differed"] == 26
+    assert told["beside"]["live_fleet"] == {"cpu": 1}
+    assert told["beside"]["cost"] == pytest.approx(25 * 0.2 / 3600, abs=1e-6)
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        now = client.hgetall(f"penstock:{pipeline}:shadow:keda")
+        assert client.xlen(f"penstock:{pipeline}:shadow:keda:decisions") == 45
+    assert (now["policy"], now["shadow_decisions"]) == ("keda", "45")
+    assert json.loads(now["live_fleet"])["cpu"] > 1
 
 
 def test_a_time_before_all_that_is_kept_names_the_oldest(

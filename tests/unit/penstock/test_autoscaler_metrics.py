@@ -17,6 +17,7 @@ from autoscaler.model import Action, Decision, FleetStatus, Forecast, Observatio
 from inference_workers.metrics import page_of, registry_of
 from penstock.autoscaler_metrics import SHOWN_S, DecisionCollector, served
 from penstock.autoscaler_settings import AutoscalerSettings
+from penstock.shadows import Standing
 
 PAGE = Path(__file__).resolve().parents[3] / "docs/how-to/monitor.md"
 
@@ -84,6 +85,32 @@ def test_a_decision_is_shown_as_it_was_made() -> None:
         "penstock_autoscaler_decision_timestamp_seconds": 100,
     }
     assert {name: found[name] for name in expected} == expected
+
+
+def test_shadows_are_shown_beside_the_policy_in_charge() -> None:
+    """One series a policy and figure; one that was given up is 1; without shadows there is nothing."""
+    made = decision(100.0)
+    keda = Standing(
+        "keda", made, made, price_per_hour=0.1, decisions=9, differed=4, cost=1.5, live_cost=2.5, since_s=90.0
+    )
+    standings = (keda, Standing("knative", failed="ValueError: no"))
+    collector = DecisionCollector("digits", now_s=lambda: 100.0, shadows=lambda: standings)
+    collector.decided(observation(known=True), made)
+    found = samples(collector)
+    expected = {
+        "penstock_shadow_workers keda cpu": 3,
+        "penstock_shadow_price_per_hour keda": 0.1,
+        "penstock_shadow_failed keda": 0,
+        "penstock_shadow_failed knative": 1,
+        "penstock_shadow_decisions_total keda": 9,
+        "penstock_shadow_differing_decisions_total keda": 4,
+        "penstock_shadow_cost_total keda": 1.5,
+        "penstock_shadow_live_cost_total keda": 2.5,
+    }
+    assert {name: value for name, value in found.items() if "_shadow_" in name} == expected
+    none = DecisionCollector("digits", now_s=lambda: 100.0)
+    none.decided(observation(known=True), made)
+    assert not [name for name in samples(none) if "_shadow_" in name]
 
 
 def test_what_is_not_known_is_absent() -> None:

@@ -21,6 +21,7 @@ from autoscaler.model import (
     WorkerState,
     WorkerType,
 )
+from autoscaler.redis_fields import RatePoint
 from autoscaler.redis_store import MetricsStore
 from autoscaler.settings import PolicySettings
 from penstock.deciding import Deciding, fingerprint
@@ -316,6 +317,17 @@ def test_looking_at_reports_changes_no_decision() -> None:
         deciding.fold(sample, 10 * second)
         looks.append(deciding.look(sample).observation.rebalanced_at_s)
     assert looks == [None, None, START_S + 2, START_S + 2]
+
+
+def test_history_from_redis_is_what_the_tape_lacks() -> None:
+    """Redis rounds times: the tape's first sample must not come in again a part of a microsecond earlier."""
+    at_s = START_S + 0.0363152
+    tape = [(9, ArrivalSample("p", at_s, {0: 5}, {0: 0}))]
+    points = [RatePoint(round(at_s, 6), None, {0: 5}), RatePoint(at_s - 1, None, {0: 2})]
+    assert points[0].at_s < at_s
+    deciding = Deciding("p", POLICY, [TYPE], Objective(1.0, 0.99))
+    deciding.replay(tape, points, Claim("p", "me", at_s + 1), 10)
+    assert deciding.from_redis == 1
 
 
 def test_a_replayed_tape_gives_the_same_decisions() -> None:
