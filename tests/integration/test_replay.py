@@ -72,7 +72,7 @@ def autoscaler(config: Path, log: Path) -> Iterator[None]:
             yield
         finally:
             process.send_signal(signal.SIGTERM)
-            assert process.wait(timeout=30) == 0, log.read_text()[-2000:]
+            assert process.wait(timeout=100) == 0, log.read_text()[-2000:]
 
 
 def report(pipeline: str, batches: int) -> WorkerReport:
@@ -85,7 +85,7 @@ def report(pipeline: str, batches: int) -> WorkerReport:
     )  # fmt: skip
 
 
-def until(condition: Callable[[], object], meanwhile: Callable[[], None], deadline_s: float = 90.0) -> None:
+def until(condition: Callable[[], object], meanwhile: Callable[[], None], deadline_s: float = 200.0) -> None:
     """Do something again and again until it is so."""
     end = time.monotonic() + deadline_s
     while not condition():
