@@ -26,7 +26,7 @@ from streams.errors import MalformedTelemetry
 from streams.kafka import Admin, new_reader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 REPORTS_S = 15.0
 #: Seconds for which reports are gathered after the first one.
 GATHER_S = 2.5
+#: Seconds from the word to start to the first request.
+LEAD_S = 0.3
 #: Most requests of a ramp.
 MOST_REQUESTS = 5_000_000
 #: Reads the model's signature and writes one input of the right form; TensorFlow takes seconds, so elsewhere.
@@ -76,6 +78,18 @@ class Outcome:
     unanswered: int
     #: 99th percentile of how late the generator itself was, in seconds; it counts as latency.
     late_p99_s: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrafficLog:
+    """What became of requests."""
+
+    #: The first so many were sent; the arrays are of those.
+    sent: int
+    #: When each answer could be read, in seconds after the start, (sent,); NaN = never.
+    seen_s: NDArray[np.float64]
+    #: How late each was sent, in seconds, (sent,).
+    late_s: NDArray[np.float64]
 
 
 def inputs_of(path: Path | None, model: Path) -> dict[str, NDArray[Any]]:
@@ -169,17 +183,8 @@ def run(
     """
     _, partitions = members(tree)
     due_s = due_times(rates, step_s, seed)
-    with tempfile.TemporaryDirectory() as place:
-        directory = Path(place)
-        words = {
-            "config": str(config.resolve()), "rates": rates, "step_s": step_s, "prefix": f"load-{uuid.uuid4().hex[:8]}-"
-        }  # fmt: skip
-        (directory / "plan.json").write_text(json.dumps(words), encoding="utf-8")
-        arrays_of: dict[str, Any] = {f"input.{name}": array for name, array in inputs.items()}
-        np.savez(directory / "plan.npz", due_s=due_s, **arrays_of)
-        _traffic(directory, lambda phase, sent, received: tell(phase, sent, received, len(due_s)))
-        with np.load(directory / "log.npz", allow_pickle=False) as arrays:
-            sent, seen_s, late_s = int(arrays["sent"]), arrays["seen_s"], arrays["late_s"]
+    log = send(config, inputs, due_s, rates=rates, step_s=step_s, tell=lambda *told: tell(*told, len(due_s)))
+    sent, seen_s = log.sent, log.seen_s
     # After the ramp each worker knows its curve.
     after, _ = members(tree)
     steps = read_steps(due_s[:sent], seen_s, rates, step_s, tree.pipeline.objective.within_s)
@@ -199,11 +204,45 @@ def run(
         highest_in_time_per_s=highest_in_time(steps, tree.pipeline.objective.share),
         overhead_s=max(0.0, steps[0].p50_s - float(np.median(replayed))) if steps else 0.0,
         requests=sent, unanswered=int(np.isnan(seen_s).sum()),
-        late_p99_s=float(np.quantile(late_s, 0.99)) if sent else 0.0,
+        late_p99_s=float(np.quantile(log.late_s, 0.99)) if sent else 0.0,
     )  # fmt: skip
 
 
-def _traffic(directory: Path, tell: Callable[[str, int, int], None]) -> None:
+def send(
+    config: Path, inputs: Mapping[str, NDArray[Any]], due_s: NDArray[np.float64], *, rates: Sequence[float],
+    step_s: float, partition_of: NDArray[np.integer[Any]] | None = None, begins: Callable[[float], None] | None = None,
+    tell: Callable[[str, int, int], None],
+) -> TrafficLog:  # fmt: skip
+    """Send requests at their moments from a process of its own, and note when each answer could be read.
+
+    Args:
+        config: settings file of the pipeline.
+        inputs: what to ask, see `inputs_of`.
+        due_s: when each request is due, in seconds after the start, ascending, (n,).
+        rates: of the steps, records a second: what "hopelessly behind" is measured by.
+        step_s: seconds a step.
+        partition_of: partition of each request, (n,); round all of them by default.
+        begins: is told the start as Unix time, just before it.
+        tell: is told the phase, how many were sent, and how many answered.
+
+    Raises:
+        LoadTestFailed: the generator died.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        directory = Path(place)
+        prefix = f"load-{uuid.uuid4().hex[:8]}-"
+        words = {"config": str(config.resolve()), "rates": tuple(rates), "step_s": step_s, "prefix": prefix}
+        (directory / "plan.json").write_text(json.dumps(words), encoding="utf-8")
+        arrays_of: dict[str, Any] = {f"input.{name}": array for name, array in inputs.items()}
+        if partition_of is not None:
+            arrays_of["partition_of"] = partition_of
+        np.savez(directory / "plan.npz", due_s=due_s, **arrays_of)
+        _traffic(directory, begins or (lambda _: None), tell)
+        with np.load(directory / "log.npz", allow_pickle=False) as arrays:
+            return TrafficLog(int(arrays["sent"]), arrays["seen_s"], arrays["late_s"])
+
+
+def _traffic(directory: Path, begins: Callable[[float], None], tell: Callable[[str, int, int], None]) -> None:
     command = [sys.executable, "-m", "penstock.loadtest.traffic", str(directory)]
     with tempfile.TemporaryFile("w+") as said, subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True, env=environment(os.environ)
@@ -215,8 +254,10 @@ def _traffic(directory: Path, tell: Callable[[str, int, int], None]) -> None:
                 except ValueError:
                     continue
                 if told["phase"] == "ready" and process.stdin is not None:
-                    process.stdin.write("go\n")
+                    start_s = time.time() + LEAD_S
+                    process.stdin.write(f"{start_s}\n")
                     process.stdin.flush()
+                    begins(start_s)
                 tell(told["phase"], told["sent"], told["received"])
         finally:
             if process.poll() is None:

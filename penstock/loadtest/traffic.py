@@ -1,7 +1,8 @@
 """The load of a test, a process of its own: `python -m penstock.loadtest.traffic DIRECTORY`.
 
 Sends each request when it is due, never waits for an answer, and notes when each answer could first be read by a
-`read_committed` reader. Ends the ramp early once the pipeline is hopelessly behind. Its start is a line on stdin.
+`read_committed` reader. Ends the ramp early once the pipeline is hopelessly behind. A line on stdin says when its
+second 0 is, as Unix time. `plan.npz` may say by `partition_of` where each request goes; else they go round.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from streams import topics
 from streams.kafka import new_producer, new_reader
 from streams.records import Encoding, encode_request, result_id
 
-#: Seconds between two lines of progress, and from the start to the first request.
-PROGRESS_S, LEAD_S = 0.5, 0.3
+#: Seconds between two lines of progress.
+PROGRESS_S = 0.5
 #: Seconds without an answer after which the rest is given up.
 QUIET_S = 10.0
 
@@ -73,6 +74,7 @@ def main(directory: Path) -> None:
     words = json.loads((directory / "plan.json").read_text(encoding="utf-8"))
     with np.load(directory / "plan.npz", allow_pickle=False) as arrays:
         due_s = arrays["due_s"]
+        where = arrays["partition_of"] if "partition_of" in arrays.files else None
         inputs = {name.removeprefix("input."): arrays[name] for name in arrays.files if name.startswith("input.")}
     rates, step_s, prefix = words["rates"], words["step_s"], words["prefix"]
     tree = load(Path(words["config"]))
@@ -86,11 +88,12 @@ def main(directory: Path) -> None:
     receiver = Receiver(reader, prefix, len(due_s))
     producer = new_producer(tree.kafka, "penstock-loadtest")
     partitions = sorted(producer.partitions_for(requests))
+    where = np.arange(len(due_s)) % len(partitions) if where is None else where
     receiver.start()
     _tell("ready", 0, 0)
-    if not sys.stdin.readline():
+    if not (begin := sys.stdin.readline()):
         return
-    parent, started_at_s = os.getppid(), time.time() + LEAD_S
+    parent, started_at_s = os.getppid(), float(begin)
     late_s = np.zeros(len(due_s))
     told_s, sent = 0.0, 0
     for number, at_s in enumerate(due_s + started_at_s):
@@ -102,7 +105,7 @@ def main(directory: Path) -> None:
         name = f"{prefix}{number}".encode()
         producer.send(
             requests, value=value, key=name, headers=[("request-id", name), *headers],
-            partition=partitions[number % len(partitions)],
+            partition=partitions[where[number]],
         )  # fmt: skip
         sent = number + 1
         if now_s - told_s > PROGRESS_S:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from autoscaler.planning.fleet_program import cost_of
-from autoscaler.simulation.arrivals import Stretch, of_trace
+from autoscaler.simulation.arrivals import SMOOTH_S, Stretch, of_trace
 from autoscaler.simulation.engine import Engine
 from autoscaler.simulation.scenario import Scenario, SimulatedType
 from penstock.trace_file import read_trace
@@ -86,17 +86,26 @@ def window(order: Order, rates: NDArray[np.float64]) -> Window:
             break
         # Towards the busier neighbour, which is the harder one.
         first, last = max(fits, key=lambda span: requests(*span))
+    return span_of(order, first, last)
+
+
+def span_of(order: Order, first: int, last: int) -> Window:
+    """The periods from `first` up to and without `last`; the record may end within the last one."""
+    load = order.history.workload
+    size = max(1, round(order.period_s / load.width_s))
     part = slice(first * size, last * size)
     seen_s = float(load.known[part].sum() * load.width_s)
     length_s = min(last * order.period_s, len(load.counts) * load.width_s) - first * order.period_s
-    return Window(first, last - first, first * order.period_s, length_s, requests(first, last) / seen_s)
+    mean_per_s = float(load.counts[part].sum() * order.factor) / seen_s
+    return Window(first, last - first, first * order.period_s, length_s, mean_per_s)
 
 
-def loaded(order: Order, found: Window, partitions: int, seed: int) -> Load:
-    """The window's arrivals at the planned scale, drawn with `seed`."""
+def loaded(order: Order, found: Window, partitions: int, seed: int, *, compression: float = 1.0) -> Load:
+    """The window's arrivals at the planned scale, drawn with `seed`; the same rates in a time `compression` shorter."""
     trace = _trace(order)
     scenario = Scenario(partitions=partitions, mean_rate=found.mean_per_s, seed=seed)
-    return of_trace(trace, scenario, Stretch(start_s=found.start_s, length_s=found.length_s))
+    stretch = Stretch(found.start_s, found.length_s, compression, smooth_s=SMOOTH_S / compression)
+    return of_trace(trace, scenario, stretch)
 
 
 def _trace(order: Order) -> Trace:
@@ -108,7 +117,7 @@ def _trace(order: Order) -> Trace:
 
 def replay(
     order: Order, schedule: Schedule, found: Window, load: Load, *, partitions: int, ideal: bool, seed: int = 1,
-    types: Sequence[WorkerType] | None = None, keep: float = 1.0,
+    types: Sequence[WorkerType] | None = None, keep: float = 1.0, pause_s: float = PAUSE_S,
 ) -> Replayed:  # fmt: skip
     """Run the schedule of the window against its load.
 
@@ -123,6 +132,7 @@ def replay(
         seed: of the boots.
         types: how workers truly are, instead of the order's.
         keep: share of the workers that are there, rounded down: a zone may be lost.
+        pause_s: how long a partition that moves is not read, where `ideal` is false.
     """
     kinds = [
         SimulatedType(
@@ -132,7 +142,7 @@ def replay(
         for kind in types or order.types
     ]  # fmt: skip
     engine = Engine(
-        load.arrivals_s, load.partition_of, partitions=partitions, types=kinds, pause_s=0.0 if ideal else PAUSE_S,
+        load.arrivals_s, load.partition_of, partitions=partitions, types=kinds, pause_s=0.0 if ideal else pause_s,
         seed=seed, start_s=-10 * max(kind.boot_s for kind in kinds) - 10.0,
     )  # fmt: skip
 
@@ -140,7 +150,8 @@ def replay(
         return {name: int(count * keep) for name, count in schedule.fleet(found.first + period).items()}
 
     engine.declare(fleet(0))
-    for at_s, wanted in _steps(order, [fleet(period) for period in range(found.periods)], kinds, ideal=ideal):
+    leads = {kind.name: 0.0 if ideal else lead_s(kind.boot_s, pause_s) for kind in kinds}
+    for at_s, wanted in steps([fleet(period) for period in range(found.periods)], order.period_s, leads):
         engine.advance(max(0.0, at_s))
         engine.declare(wanted)
     engine.advance(load.length_s)
@@ -153,19 +164,29 @@ def replay(
     )  # fmt: skip
 
 
-def _steps(
-    order: Order, fleets: Sequence[Mapping[str, int]], kinds: Sequence[SimulatedType], *, ideal: bool
+def lead_s(boot_s: float, pause_s: float = PAUSE_S) -> float:
+    """How long before it must serve a worker is asked for: a slow boot, and the pause of what it takes over."""
+    return boot_s * (1 + BOOT_SPREAD) + pause_s
+
+
+def steps(
+    fleets: Sequence[Mapping[str, int]], period_s: float, leads_s: Mapping[str, float]
 ) -> list[tuple[float, dict[str, int]]]:
-    """When what is declared: more workers so early that they serve when the period begins, fewer when it begins."""
-    early = {kind.name: 0.0 if ideal else kind.boot_s * (1 + kind.boot_spread) + PAUSE_S for kind in kinds}
-    steps: list[tuple[float, dict[str, int]]] = []
+    """When what is declared, in seconds after the first period's begin, whose fleet is there.
+
+    Args:
+        fleets: workers by type, for each period.
+        period_s: length of a period.
+        leads_s: by type, how long before a period its additional workers are asked for; fewer are wanted at once.
+    """
+    told: list[tuple[float, dict[str, int]]] = []
     for period in range(1, len(fleets)):
-        before, after, at_s = fleets[period - 1], fleets[period], period * order.period_s
-        steps += [(at_s - early[name], {name: count}) for name, count in after.items() if count > before[name]]
+        before, after, at_s = fleets[period - 1], fleets[period], period * period_s
+        told += [(at_s - leads_s[name], {name: count}) for name, count in after.items() if count > before[name]]
         falls = {name: count for name, count in after.items() if count < before[name]}
         if falls:
-            steps.append((at_s, falls))
-    return sorted(steps, key=lambda step: step[0])
+            told.append((at_s, falls))
+    return sorted(told, key=lambda step: step[0])
 
 
 def planned_cost(schedule: Schedule, kinds: Sequence[Kind], found: Window, period_s: float) -> float:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import tomllib
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from autoscaler.model import ServiceCurve
 from autoscaler.simulation.scenario import REFERENCE_TYPE, Scenario, SimulatedType
+from penstock.errors import InvalidInput
 from penstock.settings import told
 from penstock.simulate.errors import BadInput
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _SCENARIO, _TYPE = Scenario(), REFERENCE_TYPE
 _HELP = "see docs/how-to/simulate.md"
@@ -95,16 +94,54 @@ def read_scenario(path: Path) -> Scenario:
         raise BadInput(f"the scenario {path}: {error.strerror or error}", "name a readable file") from error
     except UnicodeDecodeError as error:
         raise BadInput(f"the scenario {path}: byte {error.start} is not UTF-8 text", "save it as UTF-8") from error
-    return parse_scenario(text, str(path))
+    return parse_scenario(text, str(path), path.resolve().parent)
 
 
-def parse_scenario(text: str, name: str) -> Scenario:
-    """The same from TOML text; `name` is what errors call it."""
+def parse_scenario(text: str, name: str, base: Path | None = None) -> Scenario:
+    """The same from TOML text.
+
+    Args:
+        text: the file's content.
+        name: what errors call it.
+        base: directory that profiles are named from; the working one by default.
+
+    Raises:
+        BadInput: an unknown key, a value out of range, or a profile that cannot be used.
+    """
     try:
         tree: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"the scenario {name} is not TOML: {error}", "mend the line that it names") from error
+    _fill_from_profiles(tree, name, Path() if base is None else base)
     try:
         return _File.model_validate(tree).built()
     except ValidationError as error:
         raise BadInput(f"the scenario {name}: {told(error, values=True)}", _HELP) from error
+
+
+def _fill_from_profiles(tree: dict[str, Any], name: str, base: Path) -> None:
+    """Worker types that name a `profile` of `penstock profile`: their curve and boot are those that it chose.
+
+    A boot time in the table wins, since a profile knows nothing of images to pull. A curve does not: half of one
+    measurement and half of another is no curve.
+    """
+    kinds = tree.get("worker_type")
+    for number, kind in enumerate(kinds if isinstance(kinds, list) else ()):
+        if not isinstance(kind, dict) or "profile" not in kind:
+            continue
+        field = f"the scenario {name}: worker_type.{number}.profile"
+        given = kind.pop("profile")
+        if not isinstance(given, str):
+            raise BadInput(f"{field}={given!r}", "name a file of `penstock profile`, relative to the scenario")
+        said = [key for key in ("a_s", "b_s", "max_batch") if key in kind]
+        if said:
+            raise BadInput(f"{field}={given!r} beside {', '.join(said)}", "give a profile or a curve, not both")
+        from penstock.profile.file import read  # noqa: PLC0415 - SciPy takes a second, and few scenarios need it
+
+        try:
+            found = read(base / given)
+        except InvalidInput as error:
+            raise BadInput(f"{field}: {error.cause}", error.cure) from error
+        curve = found.curve
+        kind |= {"a_s": curve.a_s, "b_s": curve.b_s, "max_batch": curve.max_batch}
+        kind.setdefault("boot_s", found.worker_type["boot_s"])

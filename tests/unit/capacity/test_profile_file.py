@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,7 @@ from penstock.profile.file import Profile, Setting
 from penstock.profile.job import Job, Measured, Noise
 from penstock.profile.noise import doubts
 from penstock.profile.report import page
+from penstock.simulate.scenario_file import read_scenario
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,6 +65,44 @@ def test_settings_take_curve_and_start_from_a_profile(tmp_path: Path, profile: P
     assert first.curve == profile.curve
     assert (first.boot_s, second.boot_s) == (5.75, 60.0)
     assert second.curve == first.curve
+
+
+def test_a_scenario_takes_curve_and_boot_from_a_profile(tmp_path: Path, profile: Profile) -> None:
+    """`penstock simulate --scenario` reads what `penstock profile` wrote, beside the scenario; a boot said wins."""
+    file.write(tmp_path / "measured" / "profile.json", profile)
+    path = tmp_path / "scenario.toml"
+    path.write_text(
+        '[[worker_type]]\nname = "cpu"\nprofile = "measured/profile.json"\n'
+        '[[worker_type]]\nname = "far"\nprofile = "measured/profile.json"\nboot_s = 60\nmax = 3\n',
+        encoding="utf-8",
+    )
+    first, second = read_scenario(path).worker_types
+    assert first.curve == second.curve == profile.curve
+    assert (first.boot_s, second.boot_s) == (5.75, 60.0)
+    assert (first.boot_spread, second.max_workers) == (0.2, 3)
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('profile = "none.json"', r"worker_type\.0\.profile: the profile .*none\.json: No such file.*penstock profile"),
+        ("profile = 3", r"worker_type\.0\.profile=3; name a file"),
+        ('profile = "profile.json"\nb_s = 0.1', r"worker_type\.0\.profile='profile\.json' beside b_s; .* not both"),
+        ('profile = "scenario.toml"', r"worker_type\.0\.profile: the profile .*scenario\.toml is not JSON"),
+    ],
+)
+def test_a_profile_that_a_scenario_cannot_use_is_one_line_and_code_2(
+    tmp_path: Path, profile: Profile, capsys: pytest.CaptureFixture[str], table: str, said: str
+) -> None:
+    """File, field, value and cure; nothing is simulated."""
+    file.write(tmp_path / "profile.json", profile)
+    path = tmp_path / "scenario.toml"
+    path.write_text(f"[[worker_type]]\n{table}\n", encoding="utf-8")
+    assert run(["simulate", "--pattern", "constant", "--policy", "static", "--scenario", str(path)]) == 2
+    told = capsys.readouterr()
+    assert not told.out
+    assert told.err.strip().count("\n") == 0
+    assert re.search(said, told.err)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 99}', '{"schema": 1, "settings": [{}], "chosen": 0}'])
