@@ -26,7 +26,7 @@ from penstock.profile.job import Job, Measured, Noise, OpenLoop
 from penstock.profile.noise import Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -34,12 +34,15 @@ if TYPE_CHECKING:
 
 #: Rounds over all sizes; the spread between them tells how far the figures can be trusted.
 ROUNDS = 12
+#: Rounds that are made however long they take, and after how many times the asked time no more begin: with four batches
+#: a size and round, a machine that is busy with other things, or a slow model, would take many times as long as asked.
+LEAST_ROUNDS, LONGEST = 4, 3.0
 #: Least batches of a size in a round, and the share of its time in a round that a size gets.
 FEWEST = 3
 #: Shares of the closed-loop throughput at which the open loop is run.
 SHARES = (0.5, 0.7, 0.85)
-#: Most requests of an open-loop run.
-MOST_REQUESTS = 50_000
+#: Most requests of an open-loop run, and how many times as long as planned it may take.
+MOST_REQUESTS, LONGEST_OPEN = 50_000, 4.0
 
 
 class XlaModel:
@@ -112,7 +115,7 @@ def main(text: str) -> None:
     warm_s = time.perf_counter() - began_s
     before = Reading.now(time.monotonic(), process.pid)
     own = time.process_time(), time.perf_counter()
-    measured, spread = _closed_loop(bench, sizes, job)
+    measured, spread, left_out = _closed_loop(bench, sizes, job)
     busy_s, took_s = time.process_time() - own[0], time.perf_counter() - own[1]
     after = Reading.now(time.monotonic(), process.pid)
     waits = job.emulated is not None or device.gpu is not None
@@ -121,6 +124,7 @@ def main(text: str) -> None:
         steal=before.steal_until(after),
         other_cores=before.others_until(after),
         kept_waiting=None if waits else max(0.0, 1 - busy_s / took_s),
+        rounds_left_out=left_out,
     )
     opened = _open_loops(bench, measured, job)
     result = Measured(
@@ -151,16 +155,19 @@ def _warm(bench: Bench, job: Job, process: psutil.Process) -> tuple[list[tuple[i
     return usable, f"--max-batch {job.most_rows}"
 
 
-def _closed_loop(bench: Bench, sizes: Sequence[tuple[int, bool]], job: Job) -> tuple[tuple[SizeTimes, ...], float]:
+def _closed_loop(
+    bench: Bench, sizes: Sequence[tuple[int, bool]], job: Job, clock: Callable[[], float] = time.perf_counter
+) -> tuple[tuple[SizeTimes, ...], float, int]:
     """Batches back to back, in rounds over all sizes in a new order each: drift of the machine meets all alike.
 
     Returns:
-        the sizes' times, and the typical spread of one size's medians over the rounds.
+        the sizes' times, the typical spread of one size's medians over the rounds, and the rounds left out for time.
     """
     rng = np.random.default_rng(job.seed)
     share_s = job.seconds / ROUNDS / len(sizes)
     times: dict[int, list[list[float]]] = {rows: [] for rows, _ in sizes}
-    for number in range(ROUNDS):
+    began_s, made = clock(), 0
+    while made < ROUNDS and (made < LEAST_ROUNDS or clock() - began_s < LONGEST * job.seconds):
         for place in rng.permutation(len(sizes)):
             rows = sizes[place][0]
             # What ran before has emptied the caches for it: that is no part of its time in a steady state.
@@ -169,13 +176,14 @@ def _closed_loop(bench: Bench, sizes: Sequence[tuple[int, bool]], job: Job) -> t
             while len(taken) < FEWEST or sum(taken) < share_s:
                 taken.append(bench.batch(rows))
             times[rows].append(taken)
-        _tell("measuring", (number + 1) / ROUNDS)
+        made += 1
+        _tell("measuring", made / ROUNDS)
     found = tuple(size_times(rows, times[rows], held_out=held, seed=job.seed) for rows, held in sizes)
     spreads = []
     for rounds in times.values():
         quarter, median, three = np.percentile([np.median(taken) for taken in rounds], [25, 50, 75])
         spreads.append((three - quarter) / median)
-    return found, float(np.median(spreads))
+    return found, float(np.median(spreads)), ROUNDS - made
 
 
 def _open_loops(bench: Bench, measured: tuple[SizeTimes, ...], job: Job) -> tuple[OpenLoop, ...]:
@@ -206,6 +214,9 @@ def _open_loop(bench: Bench, curve: ServiceCurve, rate_per_s: float, share: floa
     first, began_s = 0, time.perf_counter()
     while first < count:
         now_s = time.perf_counter() - began_s
+        if now_s > LONGEST_OPEN * due_s[-1]:
+            # The device does not do here what it did back to back: what is known by now says so.
+            break
         if due_s[first] > now_s:
             # Close to the moment a sleep would overshoot it.
             time.sleep(max(0.0, due_s[first] - now_s - 0.0002))
@@ -214,10 +225,10 @@ def _open_loop(bench: Bench, curve: ServiceCurve, rate_per_s: float, share: floa
         bench.batch(padded_size(last - first, allowed) if job.emulated is None else last - first)
         waits[first:last] = time.perf_counter() - began_s - due_s[first:last]
         first = last
-    foretold = foretold_s(due_s, curve, allowed if job.emulated is None else ())
-    (p50, p99), (told50, told99) = np.percentile(waits, [50, 99]), np.percentile(foretold, [50, 99])
+    foretold = foretold_s(due_s[:first], curve, allowed if job.emulated is None else ())
+    (p50, p99), (told50, told99) = np.percentile(waits[:first], [50, 99]), np.percentile(foretold, [50, 99])
     return OpenLoop(
-        rate_per_s, share, curve.max_batch, count, float(p50), float(p99), float(told50), float(told99)
+        rate_per_s, share, curve.max_batch, first, float(p50), float(p99), float(told50), float(told99)
     )  # fmt: skip
 
 

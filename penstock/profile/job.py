@@ -62,6 +62,8 @@ class Noise:
     #: Longest the process was kept from running while it measured, as a share: 1 - processor time / time, where it
     #: should be computing all the time; `None` = it was not (a device that waits).
     kept_waiting: float | None
+    #: Rounds over all sizes that were left out, since those before took too long.
+    rounds_left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)

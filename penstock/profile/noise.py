@@ -64,4 +64,8 @@ def doubts(noise: Noise, cores: int) -> tuple[str, ...]:
         found.append(f"other programs kept {noise.other_cores:.1f} of {cores} cores busy")
     if noise.kept_waiting is not None and noise.kept_waiting > MOST_WAITING:
         found.append(f"the process was kept from running for {noise.kept_waiting:.0%} of the time")
+    if noise.rounds_left_out > 0:
+        found.append(
+            f"{noise.rounds_left_out} rounds over the batch sizes were left out: they took too long for --seconds"
+        )
     return tuple(found)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import functools
 import json
 import os
+import queue
 import subprocess
 import sys
 import tempfile
+import threading
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -30,6 +33,13 @@ if TYPE_CHECKING:
 
     from autoscaler.model import Objective
     from penstock.profile.job import Job
+
+
+#: Seconds without a word from a measuring process after which it is given up: TensorFlow's import, or XLA for one large
+#: batch, takes a minute on a machine that is busy. On top of what was asked to be measured, which may be one step.
+SILENT_S = 180.0
+#: Seconds that a process may take to end when it has told its result.
+END_S = 30.0
 
 
 class MeasuringFailed(PenstockError):
@@ -115,12 +125,19 @@ def _measure(job: Job, tell: Callable[[str, float], None]) -> Measured:
     if job.xla:
         # Compiles for the CPU too, which TensorFlow leaves out unless asked.
         given["TF_XLA_FLAGS"] = "--tf_xla_cpu_global_jit"
+    silent_s = SILENT_S + 3 * max(job.seconds, job.open_loop_s)
+    what = f"{job.device}, {job.threads} threads{', XLA' if job.xla else ''}"
     with tempfile.TemporaryFile("w+") as said:
         with subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, text=True, env=given
         ) as process:
             try:
-                result = _follow(process, tell)
+                result = _follow(process, tell, silent_s)
+            except queue.Empty:
+                raise MeasuringFailed(
+                    f"{what}: no sign of life for {silent_s:g} s, ended",
+                    "free the machine's cores, or ask for less --seconds",
+                ) from None
             finally:
                 if process.poll() is None:
                     process.kill()
@@ -129,13 +146,27 @@ def _measure(job: Job, tell: Callable[[str, float], None]) -> Measured:
         if result is None:
             said.seek(0)
             last = (said.read().strip().splitlines() or ["no message"])[-1]
-            what = f"{job.device}, {job.threads} threads{', XLA' if job.xla else ''}"
             raise MeasuringFailed(f"{what}: ended with code {process.returncode} ({last[:300]})", "see the message")
     return result
 
 
-def _follow(process: subprocess.Popen[str], tell: Callable[[str, float], None]) -> Measured | None:
-    for line in process.stdout or ():
+def _follow(process: subprocess.Popen[str], tell: Callable[[str, float], None], silent_s: float) -> Measured | None:
+    """What the process found; `None` = it ended without a result.
+
+    Raises:
+        queue.Empty: it said nothing for `silent_s`.
+    """
+    lines: queue.Queue[str | None] = queue.Queue()
+
+    def read() -> None:
+        # Who gives up closes the pipe.
+        with contextlib.suppress(ValueError):
+            for line in process.stdout or ():
+                lines.put(line)
+        lines.put(None)
+
+    threading.Thread(target=read, name="profile-lines", daemon=True).start()
+    while (line := lines.get(timeout=silent_s)) is not None:
         try:
             told = json.loads(line)
         except ValueError:
@@ -143,7 +174,8 @@ def _follow(process: subprocess.Popen[str], tell: Callable[[str, float], None]) 
             continue
         if "result" in told:
             found: Measured = TypeAdapter(Measured).validate_python(told["result"])
-            process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(END_S)
             return found
         tell(told["stage"], told["done"])
     return None

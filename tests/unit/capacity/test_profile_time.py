@@ -1,0 +1,86 @@
+"""A profile ends: whatever the machine does to its batches, and also where a measuring process does not."""
+
+from __future__ import annotations
+
+import queue
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from penstock.profile import child
+from penstock.profile.job import Job, Noise
+from penstock.profile.noise import doubts
+from penstock.profile.run import _follow
+
+JOB = Job("models/x", "1", "cpu", 2, False, 64, 2**30, 20.0, 4.0, 1.0, 1)  # noqa: FBT003
+SIZES = child.tried_sizes(64)
+
+
+@dataclass
+class Slow:
+    """A device whose batches take as long as is said, in a time of its own."""
+
+    seconds: float
+    now_s: float = 0.0
+    batches: int = 0
+
+    def batch(self, _: int) -> float:
+        """One batch of any size."""
+        self.now_s += self.seconds
+        self.batches += 1
+        return self.seconds
+
+    def clock(self) -> float:
+        """Its own time."""
+        return self.now_s
+
+
+def _closed_loop(device: Slow) -> tuple[Any, float, int]:
+    bench: Any = device
+    return child._closed_loop(bench, SIZES, JOB, device.clock)
+
+
+def test_quick_batches_fill_the_time_that_was_asked_for() -> None:
+    """All rounds, and about 20 seconds of them."""
+    device = Slow(0.001)
+    sizes, _, left_out = _closed_loop(device)
+    assert left_out == 0
+    assert device.now_s == pytest.approx(20, rel=0.1)
+    assert [size.rows for size in sizes] == [rows for rows, _ in SIZES]
+
+
+def test_slow_batches_cost_rounds_and_not_the_evening() -> None:
+    """Batches of half a second, four a size and round: 12 rounds would take more than four minutes."""
+    device = Slow(0.5)
+    _, _, left_out = _closed_loop(device)
+    a_round_s = 4 * 0.5 * len(SIZES)
+    assert left_out == child.ROUNDS - child.LEAST_ROUNDS
+    assert device.now_s == child.LEAST_ROUNDS * a_round_s
+    middling = Slow(0.14)
+    assert 0 < _closed_loop(middling)[2] < left_out
+    assert middling.now_s <= child.LONGEST * JOB.seconds + 4 * 0.14 * len(SIZES)
+
+
+def test_rounds_that_were_left_out_are_a_doubt() -> None:
+    """The profile says so, and is not trusted."""
+    quiet = Noise(round_spread=0.02, steal=0.0, other_cores=0.1, kept_waiting=0.01)
+    assert doubts(quiet, cores=2) == ()
+    (said,) = doubts(replace(quiet, rounds_left_out=8), cores=2)
+    assert said.startswith("8 rounds")
+
+
+def test_a_process_that_says_nothing_more_is_given_up() -> None:
+    """One that ends without a result is told apart."""
+    with subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(600)"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            with pytest.raises(queue.Empty):
+                _follow(process, lambda *_: None, 0.5)
+        finally:
+            process.kill()
+    with subprocess.Popen([sys.executable, "-c", "print('no JSON')"], stdout=subprocess.PIPE, text=True) as process:
+        assert _follow(process, lambda *_: None, 60.0) is None
