@@ -58,6 +58,10 @@ SHORT_S = 3 * 3600.0
 @click.option(
     "--zones", type=click.IntRange(1, 100), default=3, show_default=True, help="That workers are spread over."
 )
+@click.option(
+    "--policy", "policies", multiple=True, metavar="NAME[:PARAMETER=VALUE,...]",
+    help="Run against the planned load too, beside the plan; `penstock simulate --list` names them.",
+)  # fmt: skip
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the draws of the load.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=Path("plan.json"), show_default=True)
 @click.option(
@@ -122,6 +126,7 @@ def _order(
     broker_mb_s: float,
     broker_disk_gb: float | None,
     zones: int,
+    policies: tuple[str, ...],
     seed: int,
 ) -> Order:
     """The question, from options, settings and the trace.
@@ -167,5 +172,5 @@ def _order(
         result_bytes=RESULT_BYTES if result_bytes is None else result_bytes,
         bytes_known=result_bytes is not None and (request_bytes is not None or measured is not None),
         brokers=brokers, broker_bytes_per_s=broker_mb_s * 1e6,
-        disk_bytes=None if broker_disk_gb is None else broker_disk_gb * 1e9, zones=zones, seed=seed,
+        disk_bytes=None if broker_disk_gb is None else broker_disk_gb * 1e9, zones=zones, seed=seed, policies=policies,
     )  # fmt: skip

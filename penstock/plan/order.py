@@ -53,6 +53,8 @@ class Order:
     disk_bytes: float | None
     zones: int
     seed: int
+    #: Policies that are run against the planned load, as on the command line.
+    policies: tuple[str, ...] = ()
 
     @property
     def factor(self) -> float:

@@ -13,6 +13,7 @@ from autoscaler.planning import demand, workload
 from autoscaler.planning.fleet_program import Kind, Schedule, cheapest
 from autoscaler.queueing.batch import highest_rate
 from penstock.errors import InvalidInput
+from penstock.plan.policies import PolicyRun, of_name, run_policy
 from penstock.plan.replay import Replayed, Window, loaded, planned_cost, replay, window
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ class Plan:
     tightened: int
     sensitivities: tuple[Sensitivity, ...]
     limits: tuple[Limit, ...]
+    #: What live policies make of the window.
+    policies: tuple[PolicyRun, ...] = ()
 
 
 def make(order: Order, tell: Callable[[str], None]) -> Plan:
@@ -98,9 +101,11 @@ def make(order: Order, tell: Callable[[str], None]) -> Plan:
         tell: is told what is being done.
 
     Raises:
-        InvalidInput: no fleet meets the objective.
+        InvalidInput: no fleet meets the objective, or there is no such policy.
     """
     order.check()
+    for text in order.policies:
+        of_name(text, order)
     load = demand.scaled(order.history.workload, order.factor)
     rates = demand.period_rates(load, order.period_s)
     local = workload.dispersions(order.history.workload)
@@ -128,6 +133,13 @@ def make(order: Order, tell: Callable[[str], None]) -> Plan:
             f"{order.objective.share:.4g} is asked, and larger fleets do not help",
             "allow more time, shorter periods (--period), or faster starts",
         )
+    live = []
+    for text in order.policies:
+        tell(f"policy {text}")
+        first = loaded(order, checked.window, partitions, order.seed)
+        live.append(
+            run_policy(text, order, best.schedule, kinds, window=checked.window, load=first, partitions=partitions)
+        )
     tell("sensitivities")
     bill = _bill(order, load, partitions_peak=_peak(rates))
     return Plan(
@@ -140,6 +152,7 @@ def make(order: Order, tell: Callable[[str], None]) -> Plan:
             peak_per_s=_peak(rates), kinds=kinds, partitions=partitions, bill=bill,
             broker_bytes_per_s=order.broker_bytes_per_s, disk_bytes=order.disk_bytes, brokers=order.brokers,
         ),
+        policies=tuple(live),
     )  # fmt: skip
 
 

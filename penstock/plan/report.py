@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from penstock.plan.order import Order
     from penstock.plan.planner import Option, Plan, Sensitivity
+    from penstock.plan.policies import PolicyRun
     from penstock.plan.replay import Replayed
 
 #: Form of plan.json.
@@ -75,6 +76,13 @@ def as_told(order: Order, plan: Plan) -> dict[str, Any]:
         },
         "simulated": [
             {"p50_s": run.p50_s, "p99_s": run.p99_s, "attainment": run.attainment, "cost": run.cost} for run in real
+        ],
+        "policies": [
+            {
+                "name": one.name, "cost": one.cost, "planned_cost": one.planned_cost, "times": one.times,
+                "attainment": one.attainment, "p99_s": one.p99_s if np.isfinite(one.p99_s) else None,
+            }
+            for one in plan.policies
         ],
         "tightened": plan.tightened,
         "sensitivities": [
@@ -143,6 +151,8 @@ def lines(order: Order, plan: Plan) -> Iterator[tuple[str, str]]:
             f"simulated, draw {number + 1}",
             f"{_run(run)}, cost {run.cost:.4g} ({run.cost / checked.planned_cost - 1:+.1%})",
         )
+    for live in plan.policies:
+        yield f"policy {live.name}", _live(live)
     for one in plan.sensitivities:
         costs = f"{_or_not(one.autoscaled_per_month)} / {_or_not(one.fixed_per_month)}"
         yield one.name, f"{costs} a month autoscaled / fixed; this plan would answer {one.attainment:.2%} in time"
@@ -187,6 +197,9 @@ def page(order: Order, plan: Plan, png: Path | None = None) -> str:
         "Time from sending to the readable answer. Predicted: workers are there when the period begins. Simulated: "
         "boots take their time and vary, partitions pause when they move; other draws of the same load.",
     )
+    if plan.policies:
+        made.heading("A live policy, which does not know what comes")
+        made.table(("policy", "in the same stretch"), [(one.name, _live(one)) for one in plan.policies])
     made.heading("If things are otherwise")
     made.table(
         ("if", "#autoscaled a month", "#fixed a month", "#this plan: in time", "#this plan: p99"),
@@ -255,6 +268,11 @@ def _or_not(cost: float | None) -> str:
 def _kept(one: Sensitivity) -> tuple[str, str]:
     """What becomes of the planned fleet there: in time, and the 99th percentile."""
     return f"{one.attainment:.2%}", f"{one.p99_s * 1000:,.0f} ms" if np.isfinite(one.p99_s) else "never"
+
+
+def _live(one: PolicyRun) -> str:
+    late = f"{one.p99_s * 1000:,.0f} ms" if np.isfinite(one.p99_s) else "never"
+    return f"costs {one.times:.2f} times the plan, p99 {late}, {one.attainment:.2%} in time"
 
 
 def _by_period(order: Order, plan: Plan) -> list[tuple[str, str, str]]:

@@ -68,6 +68,24 @@ def test_the_cheaper_mix_is_found(tmp_path: Path, trace: Path) -> None:
     assert all(period["workers"]["big"] == 0 for period in plan["schedule"])
 
 
+def test_a_live_policy_stands_beside_the_plan(tmp_path: Path, trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It does not know what comes: enough workers all the time cost more, one is late; both are told."""
+    out, report = tmp_path / "plan.json", tmp_path / "report"
+    arguments = ["--type", SMALL, "--policy", "static:workers=4", "--policy", "static:workers=1"]
+    assert run(["plan", str(trace), *arguments, "--out", str(out), "--report", str(report)]) == 0
+    plan = json.loads(out.read_text(encoding="utf-8"))
+    many, one = plan["policies"]
+    # 120 s of 20 minutes count in nothing.
+    assert many["cost"] == pytest.approx(4 * 0.1 * 1080 / 3600, rel=0.02)
+    assert many["times"] == pytest.approx(many["cost"] / many["planned_cost"])
+    assert many["times"] > 1.5
+    assert many["attainment"] >= 0.99
+    assert one["times"] < 1
+    assert one["attainment"] < 0.6
+    assert "policy static:workers=4" in capsys.readouterr().out
+    assert "A live policy" in (report / "plan.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -81,6 +99,8 @@ def test_the_cheaper_mix_is_found(tmp_path: Path, trace: Path) -> None:
         ["--type", SMALL, "--scale", "nan"],
         ["--type", SMALL, "--type", SMALL],
         ["--type", SMALL + ",max=1", "--scale", "9"],
+        ["--type", SMALL, "--policy", "oracle"],
+        ["--type", SMALL, "--policy", "static:wings=2"],
         [],
     ],
 )
