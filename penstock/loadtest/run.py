@@ -183,7 +183,10 @@ def run(
     """
     _, partitions = members(tree)
     due_s = due_times(rates, step_s, seed)
-    log = send(config, inputs, due_s, rates=rates, step_s=step_s, tell=lambda *told: tell(*told, len(due_s)))
+    log = send(
+        config, inputs, due_s, rates=rates, step_s=step_s,
+        tell=lambda phase, sent, answered: tell(phase, sent, answered, len(due_s)),
+    )  # fmt: skip
     sent, seen_s = log.sent, log.seen_s
     # After the ramp each worker knows its curve.
     after, _ = members(tree)

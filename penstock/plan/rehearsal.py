@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 #: How far predicted, simulated and live figures may lie from each other, as a share.
 ALLOWED = 0.15
+#: Requests that are due so many seconds before a stall may be answered in it; and a fleet that is 80 % busy needs four
+#: times as long as it stood still to be level again.
+BEFORE_S, DRAINING = 0.5, 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,19 +119,38 @@ def foretold(run: Rehearsal, plan: Plan, *, pause_s: float) -> tuple[Figures, Fi
     return _figures("predicted", ideal, planned), _figures("simulated", real, real.cost)
 
 
-def measured(run: Rehearsal, seen_s: NDArray[np.float64], cost: float) -> Figures:
+def measured(
+    run: Rehearsal, seen_s: NDArray[np.float64], cost: float, *, name: str = "live",
+    counted: NDArray[np.bool_] | None = None,
+) -> Figures:  # fmt: skip
     """What was seen live.
 
     Args:
         run: what was run.
         seen_s: when the answer to each request that was sent could be read, in seconds after the start; NaN = never.
         cost: of the workers.
+        name: what the figures are called.
+        counted: which requests of the load count, (n,); all by default.
     """
     due_s = run.load.arrivals_s
     waits = np.full(len(due_s), np.inf)
     waits[: len(seen_s)] = np.nan_to_num(seen_s, nan=np.inf) - due_s[: len(seen_s)]
+    waits = waits if counted is None else waits[counted]
     p50, p99 = np.quantile(waits, [0.5, 0.99], method="higher")
-    return Figures("live", float(p50), float(p99), float(np.mean(waits <= run.order.objective.within_s)), cost)
+    return Figures(name, float(p50), float(p99), float(np.mean(waits <= run.order.objective.within_s)), cost)
+
+
+def quiet(due_s: NDArray[np.float64], stalls: Iterable[tuple[float, float]]) -> NDArray[np.bool_]:
+    """Which requests met a machine that ran: not due while it stood still, just before, or until its queues were empty.
+
+    Args:
+        due_s: when each request is due, in seconds after the start, (n,).
+        stalls: from when to when programs that had nothing to do but wake up were kept from it.
+    """
+    kept = np.ones(len(due_s), dtype=bool)
+    for begin_s, end_s in stalls:
+        kept &= (due_s < begin_s - BEFORE_S) | (due_s > end_s + BEFORE_S + DRAINING * (end_s - begin_s))
+    return kept
 
 
 def paid_s(spans: Iterable[tuple[float, float]], length_s: float) -> float:

@@ -12,7 +12,7 @@ from penstock.analyse.source import from_file
 from penstock.errors import InvalidInput
 from penstock.plan import planner
 from penstock.plan.order import Order, worker_type
-from penstock.plan.rehearsal import Figures, foretold, holds, measured, paid_s, ratios, rehearse, stretch
+from penstock.plan.rehearsal import Figures, foretold, holds, measured, paid_s, quiet, ratios, rehearse, stretch
 from penstock.plan.replay import steps
 from streams.topics import TopicSettings
 
@@ -87,6 +87,22 @@ def test_what_was_never_answered_or_never_sent_is_never_in_time(planned: tuple[O
     assert measured(run, seen_s, 1.0).attainment == pytest.approx(0.9, abs=0.01)
     half = len(seen_s) // 2
     assert measured(run, (run.load.arrivals_s + 0.1)[:half], 1.0).attainment == pytest.approx(0.5, abs=0.01)
+
+
+def test_what_was_due_around_a_stall_does_not_count(planned: tuple[Order, Plan]) -> None:
+    """From half a second before it until a busy fleet has worked off four times as long; the rest does."""
+    due_s = np.array([1.0, 9.4, 9.6, 10.5, 11.0, 15.4, 15.6, 30.0])
+    kept = quiet(due_s, [(10.0, 11.0), (29.9, 30.0)])
+    assert kept.tolist() == [True, True, False, False, False, False, True, False]
+    assert quiet(due_s, []).all()
+    order, plan = planned
+    run = rehearse(order, plan, periods=3, period_s=10.0)
+    seen_s = run.load.arrivals_s + np.where(run.load.arrivals_s < 5, 9.0, 0.1)
+    counted = quiet(run.load.arrivals_s, [(0.0, 0.5)])
+    assert measured(run, seen_s, 1.0, name="some", counted=counted).p99_s == pytest.approx(9.0)
+    counted = quiet(run.load.arrivals_s, [(0.0, 1.0)])
+    found = measured(run, seen_s, 1.0, name="some", counted=counted)
+    assert (found.name, found.p99_s) == ("some", pytest.approx(0.1))
 
 
 def test_workers_are_paid_inside_the_run_only() -> None:
