@@ -64,6 +64,8 @@ class PipelineState:
         self._reports: dict[str, WorkerReport] = {}
         self._latencies: deque[tuple[float, str, tuple[int, ...]]] = deque(maxlen=_WORKERS * 4)
         self._starts: dict[str, dict[tuple[str, float], float]] = {}
+        #: Times of the samples that showed workers more than the one before, one each, newest last, by type.
+        self._asked: dict[str, deque[float]] = {}
         self._serving: tuple[str, ...] | None = None
         self._rebalanced_at_s: float | None = None
         self._claim: Claim | None = None
@@ -127,7 +129,7 @@ class PipelineState:
             backlog=_backlog(sample) if sample and fresh else None,
             fleet=self._fleet,
             control=self._control,
-            workers=_by_type(reports),
+            workers={name: self._with_silent(name, status, at_s) for name, status in _by_type(reports).items()},
             rebalanced_at_s=self._rebalanced_at_s,
             reports=reports,
             p99_s=latency.quantile(counts, 0.99),
@@ -165,6 +167,11 @@ class PipelineState:
         serving = (report for report in self._reports.values() if report.state is WorkerState.READY)
         fresh_s = self._settings.report_fresh_s
         self._progress.add(sample, serving=any(abs(sample.at_s - report.at_s) <= fresh_s for report in serving))
+        if sample.fleet is not None:
+            before = self._fleet.running if self._fleet is not None else {}
+            for name, running in sample.fleet.running.items():
+                asked = self._asked.setdefault(name, deque(maxlen=_WORKERS))
+                asked.extend([sample.at_s] * max(0, running - before.get(name, 0)))
         # Redis or the actuator being away does not undo what they said last.
         self._fleet = sample.fleet or self._fleet
         self._control = sample.control or self._control
@@ -194,6 +201,21 @@ class PipelineState:
             del self._reports[name]
         while len(self._reports) > _WORKERS:
             del self._reports[min(self._reports, key=lambda name: self._reports[name].at_s)]
+
+    def _with_silent(self, name: str, status: TypeStatus, at_s: float) -> TypeStatus:
+        """With the workers that run and have said nothing yet: they load a model, and serve soon.
+
+        A worker reports once it is in the group. That it was started, the actuator knows from the start.
+        """
+        running = self._fleet.running.get(name, 0) if self._fleet is not None else 0
+        silent = running - status.ready - len(status.asked_at_s)
+        kind = next((kind for kind in self._types if kind.name == name), None)
+        if silent <= 0 or kind is None:
+            return status
+        patience_s = self._settings.start_patience * (self._boot_s(kind) or kind.boot_s)
+        newest = list(self._asked.get(name, ()))[-silent:]
+        asked = [asked_s for asked_s in newest if 0 <= at_s - asked_s <= patience_s]
+        return dataclasses.replace(status, asked_at_s=tuple(sorted((*status.asked_at_s, *asked))))
 
     def _note_owners(self, reports: dict[str, WorkerReport], at_s: float) -> None:
         """A change among the workers that serve is a rebalance."""

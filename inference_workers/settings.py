@@ -18,6 +18,8 @@ DELIVER = "deliver"
 FAIL = "fail"
 
 
+#: A start is believed to last less than this; what takes longer looks like a clock that jumped.
+MOST_BOOT_S = 3600.0
 #: Most that bulk can be promised: half of a batch, which is what is reserved at most.
 MOST_BULK = 0.5
 
@@ -90,6 +92,10 @@ class WorkerSettings:
     #: say. Needs `pip install 'penstock[tracing]'`.
     tracing: str = TRACING_OFF
 
+    #: Seconds from the order to joining the group at least, on an emulated device only: a start as slow as that of the
+    #: machine that is emulated. 0 = as quick as it comes.
+    emulated_boot_s: float = 0.0
+
     #: Seconds between looks at the model's directory: how soon a new version is noticed. A look lists a few files.
     model_poll_s: float = 2.0
     #: Most versions held in memory only because requests are pinned to them, beside the served one, the one before and
@@ -133,6 +139,9 @@ class WorkerSettings:
             if getattr(self, name) <= 0:
                 msg = f"worker.{name}={getattr(self, name)}: must be above 0 seconds"
                 raise ValueError(msg)
+        if not 0 <= self.emulated_boot_s < MOST_BOOT_S:
+            msg = f"worker.emulated_boot_s={self.emulated_boot_s}: must be from 0 to below {MOST_BOOT_S:g} seconds"
+            raise ValueError(msg)
         if not 0 <= self.bulk_share <= MOST_BULK:
             msg = f"worker.bulk_share={self.bulk_share}: must be from 0 to {MOST_BULK}; more is not bulk"
             raise ValueError(msg)

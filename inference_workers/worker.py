@@ -7,6 +7,7 @@ owns the transactional producer. The main thread reports and waits for the signa
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import sys
@@ -184,6 +185,12 @@ class _Worker:
         )
         # Warm before joining: a member that is not ready would take partitions away from those that are.
         model_set.start()
+        if self._ended_while_booting():
+            # No member yet, unless this slot was one a moment ago.
+            with contextlib.suppress(KafkaFailure):
+                self._admin.remove_static_members(self._urgent.group, [spec.slot])
+            self._admin.close()
+            return
         sizes = self._warming.sizes
         self._max_batch = max_batch = sizes[-1]
         self._urgent.ready.hold(2 * max_batch)
@@ -352,6 +359,19 @@ class _Worker:
         self._drained.set()
 
     # --- life
+
+    def _ended_while_booting(self) -> bool:
+        """Wait for the rest of an emulated boot; whether this worker is wanted no more.
+
+        One that was told to stop before it joined must not join: every join and leave moves partitions.
+        """
+        boot_s = self._spec.settings.emulated_boot_s if self._device.emulated else 0.0
+        left_s = max(0.0, self._life.asked_at_s + boot_s - time.time())
+        log.info("worker.booting", extra={"worker": self._spec.slot, "left_s": round(left_s, 3)})
+        stopped = self._stop.wait(left_s)
+        if stopped:
+            log.info("worker.stopped", extra={"worker": self._spec.slot, "drained": True})
+        return stopped
 
     def _report_until_stopped(self, reporter: Reporter) -> None:
         interval_s = self._spec.settings.report_interval_s

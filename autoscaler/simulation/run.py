@@ -83,11 +83,11 @@ def run(
     stopwatch: Callable[[], float] | None = None,
     progress: Callable[[float], None] | None = None,
     name: str | None = None,
+    first: Mapping[str, int] | None = None,
 ) -> Run:
     """Run a policy against a load.
 
-    The group starts, warm, with the first type's workers that the load's first minute needs at 80 % (the others at
-    their least): the same for every policy.
+    The group starts, warm, with `first_fleet`: the same for every policy.
 
     Args:
         policy: Decides.
@@ -96,10 +96,11 @@ def run(
         stopwatch: Gives seconds, for the time of a decision; without it that is 0.
         progress: Is told the simulated time now and then.
         name: Of the policy's arm; its own name where left out.
+        first: Fleet at the start, by type, instead of that.
     """
     types = scenario.worker_types
     engine = new_engine(load, scenario)
-    start(engine, first_fleet(load, scenario))
+    start(engine, first_fleet(load, scenario) if first is None else first)
     declared: Mapping[str, int] = engine.running()
     looks_a_tick = math.ceil(policy.tick_s / LOOK_S - 1e-9)
     settings = getattr(policy, "settings", None)
@@ -193,7 +194,7 @@ def start(engine: Engine, fleet: Mapping[str, int]) -> None:
 
 
 def first_fleet(load: Load, scenario: Scenario) -> dict[str, int]:
-    """The fleet at the start, by type."""
+    """The fleet at the start, by type: of the first what the load's first minute needs at 80 %, of others the least."""
     kind = scenario.worker_types[0]
     window_s = min(FIRST_S, load.length_s)
     rate_per_s = float(np.searchsorted(load.arrivals_s, window_s)) / window_s

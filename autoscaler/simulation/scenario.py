@@ -60,7 +60,8 @@ class Scenario:
     objective_s: float = 1.0
     #: Share of the requests that must be in time, above 0 and below 1.
     objective_share: float = 0.99
-    #: Seconds between two commits of a worker: what a policy sees as lag is behind by half of it.
+    #: Seconds between two commits of a worker: what a policy sees as lag is behind by half of it. 0 = with each batch,
+    #: as Penstock's workers do.
     commit_interval_s: float = 1.0
     #: `cooperative`: only partitions that move pause; `eager`: all do.
     rebalance: Literal["cooperative", "eager"] = "cooperative"
@@ -113,7 +114,7 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "skew": (0, 10, "0 (even) to 10"),
     "objective_s": (_LEAST, _MOST, "above 0 seconds"),
     "objective_share": (_LEAST, 1 - _LEAST, "above 0 and below 1, e.g. 0.99"),
-    "commit_interval_s": (_LEAST, _MOST, "above 0 seconds"),
+    "commit_interval_s": (0, _MOST, "0 seconds (with each batch) or more"),
     "rebalance_pause_s": (0, _MOST, "0 seconds or more"),
     "mean_workers": (_LEAST, _MOST, "above 0 workers"),
     "mean_rate": (_LEAST, _MOST, "above 0 records a second"),

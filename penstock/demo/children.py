@@ -86,11 +86,12 @@ class Autoscaler(Child):
         config: the demo's settings file.
         state_dir: where the fleet's files are.
         logs: directory for the autoscaler's log.
+        pipeline: whose fleet it is.
     """
 
-    def __init__(self, config: Path, state_dir: Path, logs: Path) -> None:
+    def __init__(self, config: Path, state_dir: Path, logs: Path, pipeline: str = PIPELINE) -> None:
         command = ["-m", "penstock", "autoscaler", "--config", str(config)]
-        arguments = ["-m", "penstock.demo.leash", str(state_dir), PIPELINE, *command]
+        arguments = ["-m", "penstock.demo.leash", str(state_dir), pipeline, *command]
         super().__init__("autoscaler", arguments, logs, talks=True)
 
 

@@ -90,7 +90,7 @@ class Sender:
         self._producer.partitions_for(self._topic)
         self._plan = plan
         self._values = [
-            encode_request({"image": image[None]}, request_id=request_id(i), encoding=Encoding.BINARY)
+            encode_request({plan.input_name: image[None]}, request_id=request_id(i), encoding=Encoding.BINARY)
             for i, image in enumerate(plan.images)
         ]
         self.sent_at_s = np.full(len(plan.times_s), np.nan)
@@ -106,7 +106,10 @@ class Sender:
             value, headers = self._values[i]
             self.sent_at_s[i] = time.time()
             # A key of its own for each request spreads them over the partitions as many users would.
-            future = self._producer.send(self._topic, value=value, key=request_id(i).encode(), headers=headers)
+            where = None if self._plan.partitions is None else int(self._plan.partitions[i])
+            future = self._producer.send(
+                self._topic, value=value, key=request_id(i).encode(), headers=headers, partition=where
+            )
             future.add_callback(self._acknowledge(i))
             self.sent = i + 1
         self._producer.flush()

@@ -27,13 +27,20 @@ class TrafficPlan:
     quiet_s: float
     #: Intended send times, seconds after the start, sorted; shape (n,).
     times_s: NDArray[np.float64]
-    #: The picture of each request, FP32 (n, 8, 8, 1).
+    #: What each request asks about: one row of the model's input; for the demo pictures, FP32 (n, 8, 8, 1).
     images: NDArray[np.float32]
+    #: Name of that input.
+    input_name: str = "image"
+    #: Partition of each request, (n,); `None` = by a key of its own, as many users would.
+    partitions: NDArray[np.int32] | None = None
 
     def save(self, directory: Path) -> None:
         """Write the plan into `directory`."""
-        np.savez(directory / "plan.npz", times_s=self.times_s, images=self.images)
-        words = {"bootstrap": self.bootstrap, "pipeline": self.pipeline, "quiet_s": self.quiet_s}
+        arrays = {"times_s": self.times_s, "images": self.images}
+        if self.partitions is not None:
+            arrays["partitions"] = self.partitions
+        np.savez(directory / "plan.npz", **arrays)
+        words = {name: getattr(self, name) for name in ("bootstrap", "pipeline", "quiet_s", "input_name")}
         (directory / "plan.json").write_text(json.dumps(words, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
@@ -41,7 +48,7 @@ class TrafficPlan:
         """Read what `save` wrote."""
         words = json.loads((directory / "plan.json").read_text(encoding="utf-8"))
         with np.load(directory / "plan.npz", allow_pickle=False) as arrays:
-            return cls(**words, times_s=arrays["times_s"], images=arrays["images"])
+            return cls(**words, **{name: arrays[name] for name in arrays.files})
 
 
 @dataclass(frozen=True, slots=True)

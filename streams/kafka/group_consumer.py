@@ -65,8 +65,8 @@ class RebalanceHooks(Protocol):
 class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc] # kafka-python is untyped
     """Bridges kafka-python's callbacks to the hooks, waiting a bounded time for what is in hand."""
 
-    def __init__(self, hooks: RebalanceHooks, drain_s: float) -> None:
-        self._hooks = hooks
+    def __init__(self, hooks: RebalanceHooks, drain_s: float, member: str) -> None:
+        self._hooks, self._member = hooks, member
         self._drain_s = drain_s
         #: Sleep of kafka-python's own event loop; known once the consumer exists.
         self.sleep: Any = None
@@ -85,6 +85,7 @@ class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc] # kafka-p
             told, self._untold = self._untold, set()
             self._told = True
             self._hooks.assigned(told)
+            log.info("group.assigned", extra={"member": self._member, "partitions": sorted(told)})
 
     @property
     def told(self) -> bool:
@@ -100,6 +101,8 @@ class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc] # kafka-p
         while not self._hooks.drained(partitions) and time.monotonic() < deadline:
             await self.sleep(DRAIN_LOOK_S)
         self._hooks.revoked(partitions)
+        if partitions:
+            log.info("group.revoked", extra={"member": self._member, "partitions": sorted(partitions)})
 
     async def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
         self.lose(lost)
@@ -149,7 +152,7 @@ class GroupConsumer:
         max_poll_records: int,
         capacity: Callable[[], Capacity] = lambda: Capacity("worker"),
     ) -> None:
-        listener = _Listener(hooks, revoke_drain_s)
+        listener = _Listener(hooks, revoke_drain_s, instance_id)
         weighted, fallback = WeightedAssignor(capacity), StickyFallback()
         self._consumer: Any = connect(
             JoiningConsumer,

@@ -211,3 +211,24 @@ def test_at_least_once_answers_everything(served: Pipeline) -> None:
     with Admin(served.kafka, "test-lag") as admin:
         committed = admin.committed(topics.group(served.name), topics.requests(served.name))
         assert {p: offset or 0 for p, offset in committed.items()} == admin.end_offsets(topics.requests(served.name))
+
+
+def test_an_emulated_boot_takes_its_time_and_a_stop_in_it_joins_nobody(served: Pipeline) -> None:
+    """The second worker is told to stop while it boots: it ends, and the group has had one member all the time."""
+    emulated = (
+        '[[worker_types]]\nname = "cpu"\ndevice = "emulated"\n'
+        "[worker_types.curve]\na_s = 0.01\nb_s = 0.001\nmax_batch = 8\n"
+    )
+    asked = served.config.read_text()
+    served.config.write_text(f"{asked}emulated_boot_s = 2.0\n{emulated}")
+    served.start("w0")
+    served.wait_ready("w0")
+    (ready,) = [line for line in map(json.loads, served.log("w0").splitlines()) if line["event"] == "worker.ready"]
+    assert ready["boot_s"] >= 2.0
+    served.config.write_text(f"{asked}emulated_boot_s = 600.0\n{emulated}")
+    served.start("w1")
+    served.wait_until(lambda: '"worker.booting"' in served.log("w1"), 60, "w1 boots")
+    assert served.stop("w1") == 0
+    assert '"worker.warm"' not in served.log("w1")
+    with Admin(served.kafka, "test") as admin:
+        assert set(admin.assignments(topics.group(served.name))) == {"w0"}

@@ -14,6 +14,7 @@ from autoscaler.model import (
     Control,
     FleetStatus,
     ServiceCurve,
+    TypeStatus,
     WorkerReport,
     WorkerState,
     WorkerType,
@@ -195,3 +196,40 @@ def test_dead_workers_are_forgotten() -> None:
     for n in range(50):
         known.apply(report(f"w{n}", n * 100.0))
     assert len(known._reports) < 10
+
+
+def _with_fleet(at_s: float, running: int) -> ArrivalSample:
+    return sample(at_s, 0, 0, fleet=FleetStatus({"cpu": running}, {"cpu": running}))
+
+
+def test_workers_that_have_said_nothing_yet_are_starting() -> None:
+    """A worker reports once it is in the group; that it was asked for shows in the actuator's count from the start."""
+    known = state()
+    for second in range(6):
+        known.apply(_with_fleet(second, 1 if second < 3 else 3))
+        known.apply(report("w0", second))
+    assert known.observe(T0 + 5).workers["cpu"] == TypeStatus(1, (T0 + 3, T0 + 3))
+    known.apply(report("w1", 6))
+    known.apply(_with_fleet(6, 4))
+    assert known.observe(T0 + 6).workers["cpu"] == TypeStatus(2, (T0 + 3, T0 + 6))
+
+
+def test_a_worker_that_speaks_of_its_start_counts_once() -> None:
+    """Its own word of when it was asked for is better than the sample's."""
+    known = state()
+    known.apply(_with_fleet(0, 1))
+    known.apply(report("w0", 1))
+    known.apply(_with_fleet(1, 2))
+    known.apply(report("w1", 2, state=WorkerState.STARTING, asked_at_s=T0 + 0.7, ready_at_s=None))
+    assert known.observe(T0 + 2).workers["cpu"] == TypeStatus(1, (T0 + 0.7,))
+
+
+def test_a_worker_that_never_comes_is_not_waited_for() -> None:
+    """Three times the longest start that was seen, then it no longer counts as one that will serve soon."""
+    known = state()
+    known.apply(_with_fleet(0, 1))
+    known.apply(report("w0", 0))
+    known.apply(_with_fleet(1, 2))
+    for second, asked in ((6, (T0 + 1,)), (8, ())):
+        known.apply(report("w0", second))
+        assert known.observe(T0 + second).workers["cpu"].asked_at_s == asked

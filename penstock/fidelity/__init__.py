@@ -1,0 +1,1 @@
+"""A live run beside the simulator's, on the same arrivals: whether what is simulated is what happens."""
