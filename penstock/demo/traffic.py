@@ -36,10 +36,8 @@ class TrafficPlan:
 
     def save(self, directory: Path) -> None:
         """Write the plan into `directory`."""
-        arrays = {"times_s": self.times_s, "images": self.images}
-        if self.partitions is not None:
-            arrays["partitions"] = self.partitions
-        np.savez(directory / "plan.npz", **arrays)
+        where = {} if self.partitions is None else {"partitions": self.partitions}
+        np.savez(directory / "plan.npz", times_s=self.times_s, images=self.images, **where)  # type: ignore[arg-type] # numpy's stub takes each keyword for `allow_pickle`
         words = {name: getattr(self, name) for name in ("bootstrap", "pipeline", "quiet_s", "input_name")}
         (directory / "plan.json").write_text(json.dumps(words, indent=1) + "\n", encoding="utf-8")
 

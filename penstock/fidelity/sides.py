@@ -112,7 +112,8 @@ def late_by(made: Setting, side: Side, width_s: float) -> Series:
     place = np.minimum((load.arrivals_s / width_s).astype(np.int64), bins - 1)
     sent = np.bincount(place, minlength=bins)
     late = np.bincount(place[side.latencies_s > made.scenario.objective_s], minlength=bins)
-    return Series((np.arange(bins) + 0.5) * width_s, late / np.maximum(sent, 1))
+    middle_s = (np.arange(bins, dtype=np.float64) + 0.5) * width_s
+    return Series(middle_s, np.asarray(late / np.maximum(sent, 1), dtype=np.float64))
 
 
 def table(rows: Sequence[Mapping[str, Any]], differences: Sequence[Mapping[str, Any]]) -> str:

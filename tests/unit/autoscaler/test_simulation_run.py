@@ -166,3 +166,24 @@ def test_the_same_seed_gives_the_same_run() -> None:
 def test_an_objective_is_taken_from_the_scenario() -> None:
     """Seconds and share."""
     assert Scenario(objective_s=0.5, objective_share=0.9).objective == Objective(0.5, 0.9)
+
+
+def test_a_run_begins_with_the_fleet_that_is_given() -> None:
+    """As a live run does, whose first fleet is known."""
+    load = load_of(30)
+    assert first_fleet(load, SCENARIO)["cpu"] < 7
+    done = run(Scripted({}), load, SCENARIO, first={"cpu": 7, "gpu": 0})
+    assert set(done.series.ready) == {7}
+
+
+def test_commits_with_each_batch_leave_only_what_is_unanswered() -> None:
+    """With an interval of 0 a record counts as backlog until its batch ends, and no longer."""
+    scenario = dataclasses.replace(SCENARIO, commit_interval_s=0.0)
+    load = load_of(60, scenario=scenario)
+    policy = Scripted({})
+    done = run(policy, load, scenario)
+    answered_s = load.arrivals_s + done.latencies_s
+    for seen in policy.seen:
+        assert seen.backlog is not None
+        open_ = (load.arrivals_s <= seen.at_s) & (answered_s > seen.at_s)
+        assert sum(seen.backlog.values()) == int(open_.sum())

@@ -56,6 +56,15 @@ def test_traffic_plan_and_log_survive_their_files(tmp_path: Path) -> None:
     assert TrafficLog.load(tmp_path).lateness_p99_ms(plan.times_s) == pytest.approx(2.0)
 
 
+def test_a_plan_may_say_where_each_request_goes(tmp_path: Path) -> None:
+    """Who compares with the simulator sends to the partitions that were drawn for both."""
+    rows = np.arange(8, dtype=np.float32).reshape(2, 4)
+    TrafficPlan("b:1", "p", 3.0, np.array([0.0, 1.0]), rows, "x", np.array([7, 3], dtype=np.int32)).save(tmp_path)
+    plan = TrafficPlan.load(tmp_path)
+    assert plan.partitions is not None
+    assert (plan.input_name, plan.partitions.tolist(), plan.images.tolist()) == ("x", [7, 3], rows.tolist())
+
+
 def test_request_ids_are_read_back_and_strangers_are_not() -> None:
     """Only ids of the demo's own form have a number."""
     assert request_number(request_id(17)) == 17
