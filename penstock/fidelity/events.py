@@ -64,21 +64,22 @@ def read(texts: Iterable[str]) -> list[Event]:
     return sorted(found, key=lambda event: event.at_s)
 
 
-def lives(events: Sequence[Event], first: Iterable[str], until_s: float) -> list[Life]:
-    """Each worker process from its order to its end.
+def lives(events: Sequence[Event], until_s: float) -> list[Life]:
+    """Each worker process from its order to its end; one that nobody ordered was there before the autoscaler.
 
     Args:
         events: In order of time.
-        first: Slots that were asked for before the autoscaler began.
         until_s: Unix seconds at which those that live on are cut off.
     """
-    open_: dict[str, Life] = {slot: Life(slot, -math.inf) for slot in first}
+    open_: dict[str, Life] = {}
     done: list[Life] = []
     for event in events:
         if event.name == STARTED:
             if event.worker in open_:
                 done.append(_ended(open_[event.worker], event.at_s))
             open_[event.worker] = Life(event.worker, event.at_s)
+        elif event.name == READY and event.worker not in open_:
+            open_[event.worker] = Life(event.worker, -math.inf)
         life = open_.get(event.worker)
         if life is None:
             continue

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from penstock.demo.children import Autoscaler, Traffic
 from penstock.demo.errors import NotReady
 from penstock.demo.history import history
 from penstock.demo.surroundings import environment
-from penstock.demo.traffic import TrafficPlan
+from penstock.demo.traffic import TrafficLog, TrafficPlan
 from penstock.demo.watch import Watch
 from penstock.fidelity import events
 from penstock.fidelity.setting import INPUT, PIPELINE, settings_toml
@@ -35,7 +34,6 @@ from streams.kafka.settings import KafkaSettings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from penstock.demo.traffic import TrafficLog
     from penstock.fidelity.setting import Setting
 
 #: Longest wait for the first workers, for the autoscaler, and seconds without any result after which the rest is lost.
@@ -44,6 +42,8 @@ READY_S, OWNER_S, QUIET_S = 240.0, 120.0, 60.0
 LOOK_S = 0.5
 #: Seconds by which a look may be late.
 _LATE_LOOK_S = 0.2
+#: File of the kept tape.
+_TAPE = "telemetry.jsonl"
 #: An epoch before any claim: the first fleet is nobody's decision.
 _NOBODY = -1
 
@@ -85,39 +85,48 @@ def run_live(made: Setting, rule: str, model: Path, *, keep: Path, tell: Callabl
         traffic = Traffic(directory, keep)
         stack.callback(traffic.stop, 5.0)
         fleet = first_fleet(made.load, made.scenario)
-        first = _first_workers(config, directory / "state", fleet, watch, made.scenario.partitions, keep)
+        _first_workers(config, directory / "state", fleet, watch, made.scenario.partitions, keep)
         tell(f"{rule}: {sum(fleet.values())} workers ready, the autoscaler starts")
         autoscaler = Autoscaler(config, directory / "state", keep, PIPELINE)
         stack.callback(autoscaler.stop)
         _await_sample(watch, autoscaler, traffic)
         traffic.go()
         _await_end(made, rule, watch, autoscaler, traffic, tell)
-        log = traffic.result()
+        traffic.result()
         watch.read_rest()
-        decisions = watch.decisions()
-        logs = [keep / "autoscaler.log", *sorted((directory / "state" / "logs").glob(f"{PIPELINE}-*.log"))]
-        said = events.read(path.read_text(encoding="utf-8", errors="replace") for path in logs)
-        past = history(watch.tape, decisions, log.started_at_s, PIPELINE)
-        samples = [record.at_s for record in watch.tape if isinstance(record, ArrivalSample)]
-        side = _side(made, rule, log, said, first, tuple(change.at_s for change in past.changes))
-        facts = {**side.facts, "looked_before_s": log.started_at_s - samples[0], "stalls": _stalls(samples)}
-        return dataclasses.replace(side, facts=facts)
+    return kept(made, rule, keep)
 
 
-def _stalls(samples: list[float]) -> int:
-    """Looks of the autoscaler, once a second, that came more than 0.2 s late: the machine had other things to do."""
-    return int(np.sum(np.diff(samples) > 1 + _LATE_LOOK_S))
+def kept(made: Setting, rule: str, keep: Path) -> Side:
+    """The side that a live run has left behind.
 
+    Args:
+        made: The comparison that it was a part of.
+        rule: Its policy.
+        keep: Where its logs and its tape are.
 
-def _side(  # noqa: PLR0917 - used once, above
-    made: Setting, rule: str, log: TrafficLog, said: list[events.Event], first: list[str], changes_s: tuple[float, ...]
-) -> Side:
-    load, began_s = made.load, log.started_at_s
+    Raises:
+        NotReady: there are none, or of another load.
+    """
+    load = made.load
+    try:
+        log = TrafficLog.load(keep)
+        tape = [telemetry.decode(line) for line in (keep / _TAPE).read_bytes().splitlines()]
+    except OSError as error:
+        raise NotReady(f"no live run was kept in {keep}: {error.strerror}", "run it there first") from error
+    if log.received_at_s.shape != load.arrivals_s.shape:
+        raise NotReady(
+            f"the live run in {keep} had {log.received_at_s.size} requests, and this load has {load.arrivals_s.size}",
+            "give the options that it was run with",
+        )
+    said = events.read(path.read_text(encoding="utf-8", errors="replace") for path in sorted(keep.glob("*.log")))
+    began_s = log.started_at_s
     until_s = began_s + load.length_s
-    found = events.lives(said, first, until_s)
+    found = events.lives(said, until_s)
     running, ready = events.counts(found, began_s, load.length_s)
-    pauses = events.pauses_s([event for event in said if event.at_s > began_s])
+    pauses = events.pauses_s([event for event in said if event.at_s < until_s])
     boots = [life.ready_s - life.asked_s for life in found if life.ready_s is not None and life.asked_s > began_s]
+    looks = [record.at_s for record in tape if isinstance(record, ArrivalSample)]
     return Side(
         policy=rule,
         side="live",
@@ -125,13 +134,15 @@ def _side(  # noqa: PLR0917 - used once, above
         running=running,
         ready=ready,
         worker_seconds=events.worker_seconds(found, began_s + made.scenario.warm_up_s, until_s),
-        changes_s=changes_s,
+        changes_s=tuple(change.at_s for change in history(tape, [], began_s, PIPELINE).changes),
         facts={
             "boot_s": _middle(boots),
             "boots": len(boots),
             "pause_s": _middle(pauses),
-            "pause_s_p90": round(float(np.quantile(pauses, 0.9)), 3) if pauses else None,
             "partitions_moved": len(pauses),
+            "looked_before_s": round(began_s - looks[0], 6),
+            # What the machine did with its time: looks of once a second that were late, requests that were.
+            "looks_late": int(np.sum(np.diff(looks) > 1 + _LATE_LOOK_S)),
             "sender_late_p99_ms": log.lateness_p99_ms(load.arrivals_s),
             "unanswered": int(np.isnan(log.received_at_s).sum()),
         },
@@ -150,8 +161,8 @@ def _plan(made: Setting, bootstrap: str) -> TrafficPlan:
 
 def _first_workers(  # noqa: PLR0917 - used once, above
     config: Path, state_dir: Path, fleet: dict[str, int], watch: Watch, partitions: int, keep: Path
-) -> list[str]:
-    """Start the first fleet and wait until it owns all partitions evenly; its slots."""
+) -> None:
+    """Start the first fleet and wait until it owns all partitions evenly."""
     worker = [sys.executable, "-m", "penstock", "worker", "--config", str(config), "--slot", "{slot}"]
     launcher = TemplateLauncher(SubprocessLauncher())
     try:
@@ -169,7 +180,7 @@ def _first_workers(  # noqa: PLR0917 - used once, above
             newest = {r.worker: r for r in watch.tape if isinstance(r, WorkerReport)}
             owned = [len(r.partitions) for r in newest.values() if r.state is WorkerState.READY]
             if len(owned) == wanted and sum(owned) == partitions and max(owned) <= most:
-                return sorted(newest)
+                return
             if time.monotonic() > deadline:
                 raise NotReady(f"{wanted} workers were not ready within {READY_S:g} s", f"read the logs in {keep}")
     finally:
@@ -208,8 +219,8 @@ def _await_end(  # noqa: PLR0917 - used once, above
 
 
 def _keep(directory: Path, keep: Path, watch: Watch) -> None:
-    """Logs and tape outlive the run: to be decided again, or looked at."""
-    with (keep / "telemetry.jsonl").open("wb") as tape:
+    """Logs and tape outlive the run: the result is made of them, and they can be looked at."""
+    with (keep / _TAPE).open("wb") as tape:
         tape.writelines(telemetry.encode(record) + b"\n" for record in watch.tape)
     traffic = directory / "traffic.npz"
     if traffic.exists():

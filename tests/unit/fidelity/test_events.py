@@ -55,7 +55,7 @@ def said() -> list[events.Event]:
 
 def test_each_process_has_a_life_of_its_own(said: list[events.Event]) -> None:
     """A slot that is used again is another worker; a worker's own word of its end is nearer than the actuator's."""
-    found = events.lives(said, ["p-cpu-0"], START_S + 100)
+    found = events.lives(said, START_S + 100)
     told = [(one.worker, one.asked_s - START_S, one.told_s - START_S, one.gone_s - START_S) for one in found]
     assert told == [
         ("p-cpu-0", -math.inf, 40, 40.75),
@@ -67,14 +67,14 @@ def test_each_process_has_a_life_of_its_own(said: list[events.Event]) -> None:
 
 def test_a_worker_is_paid_from_its_order_until_it_is_gone(said: list[events.Event]) -> None:
     """Boots and drains cost, and only what lies inside of what is counted."""
-    found = events.lives(said, ["p-cpu-0"], START_S + 100)
+    found = events.lives(said, START_S + 100)
     assert events.worker_seconds(found, START_S, START_S + 100) == pytest.approx(40.75 + 4 + 90)
     assert events.worker_seconds(found, START_S + 40, START_S + 45) == pytest.approx(0.75 + 5)
 
 
 def test_who_runs_and_who_serves_are_steps(said: list[events.Event]) -> None:
     """Told to stop is not running any more; one that never served never counts as serving."""
-    running, ready = events.counts(events.lives(said, ["p-cpu-0"], START_S + 100), START_S, 100)
+    running, ready = events.counts(events.lives(said, START_S + 100), START_S, 100)
     assert list(zip(running.at_s, running.values, strict=True)) == [
         (0, 1), (10, 2), (40, 1), (50, 2), (53, 1)
     ]  # fmt: skip
