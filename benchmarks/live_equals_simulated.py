@@ -2,8 +2,8 @@
 
     python benchmarks/live_equals_simulated.py --traces DIR [--policy NAME]... [--seconds 600] [--report DIR] [--json]
 
-Live: an embedded Kafka and Redis, worker processes whose devices are emulated (a batch of n rows is waited for, 0.2 s +
-0.04 s n) and whose start takes 10 s, and the autoscaler with the policy. Simulated: `autoscaler/simulation/`, the group
+Live: an embedded Kafka and Redis, worker processes whose devices are emulated (a batch of n rows is waited for, 0.8 s +
+0.16 s n) and whose start takes 10 s, and the autoscaler with the policy. Simulated: `autoscaler/simulation/`, the group
 of `penstock/fidelity/setting.py`. Both get the same arrival times and partitions, the first fleet and the warm-up of
 120 s. The simulated side is run ten times, looking at the load at other moments of a second, and its mean counts: what
 a policy makes of one look is chance, live too. Exits with 1 when they are further apart than 10 % of cost or 2 points
