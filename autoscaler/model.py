@@ -424,6 +424,35 @@ class Plan:
     busiest_utilisation: float
     #: In words and numbers.
     reason: str
+    #: How many of `workers` are the reserve that the settings want beyond the need.
+    reserve: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HeadRoom:
+    """What came too soon for a boot lately, and what would have had it in time; see `planning.headroom`."""
+
+    #: Seconds of experience behind it; what is old counts less.
+    experience_s: float
+    #: Share of the load that was late, as measured.
+    late_share: float
+    #: Share that came before a boot had passed and that no course would have had in time.
+    unavoidable_share: float
+    #: Share that the objective allows to be late.
+    allowed_share: float
+    #: From the request for a worker to the worker that joins, as measured, in seconds.
+    boot_s: float
+    #: Fewest more workers that, there at all times, would have kept the objective; `None` = not even all that may be.
+    workers: int | None
+    #: Their price an hour.
+    price_per_hour: float | None
+    #: The longest boot that would have kept it, in seconds; `None` = none.
+    boot_enough_s: float | None
+
+    @property
+    def unmet(self) -> bool:
+        """Whether no policy without head room could keep the objective."""
+        return self.unavoidable_share > self.allowed_share
 
 
 @dataclass(frozen=True, slots=True)
@@ -451,3 +480,8 @@ class Decision:
     _: KW_ONLY
     #: As observed.
     stuck: tuple[StuckPartition, ...] = ()
+    #: Workers of `fleet` that are kept beyond the need, and their price an hour.
+    reserve: int = 0
+    reserve_price_per_hour: float = 0.0
+    #: `None` = not enough was seen yet, or the policy has no such thing.
+    head_room: HeadRoom | None = None

@@ -74,9 +74,24 @@ def metrics(observation: Observation, decision: Decision, more: Mapping[str, obj
             "reason": decision.reason,
             "price_per_hour": decision.price_per_hour,
             "advisory": decision.advisory,
+            **_head_room(decision),
             **more,
         }
     )
+
+
+def _head_room(decision: Decision) -> dict[str, object]:
+    """The reserve and its price; what came too soon for a boot, and what would have had it in time."""
+    room = decision.head_room
+    return {
+        "reserve": decision.reserve,
+        "reserve_price_per_hour": decision.reserve_price_per_hour,
+        "late_share": room and room.late_share,
+        "unavoidable_share": room and room.unavoidable_share,
+        "head_room_workers": room and room.workers,
+        "head_room_price_per_hour": room and room.price_per_hour,
+        "boot_enough_s": room and room.boot_enough_s,
+    }
 
 
 def rate_entry(sample: ArrivalSample, observation: Observation) -> Fields:
@@ -117,6 +132,7 @@ def decision_entry(observation: Observation, decision: Decision, more: Mapping[s
             "reason": decision.reason,
             "advisory": decision.advisory,
             "price_per_hour": decision.price_per_hour,
+            **_head_room(decision),
             "runner_up": decision.runner_up,
             "runner_up_price_per_hour": decision.runner_up_price_per_hour,
             "seen_rate_1s_per_s": rates and rates.last_1s,

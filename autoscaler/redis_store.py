@@ -1,10 +1,11 @@
 """Metrics, history and control in Redis, behind a thread of its own: a tick never waits for Redis nor sees it fail.
 
-Keys, each with the prefix `penstock:<pipeline>:` (docs/reference/redis.md shows them): `metrics` and `workers` (hashes,
-rewritten whole), `rates` and `decisions` (trimmed streams), `control` (a hash that a person writes); for each shadow
-policy `shadow:<policy>` (hash) and `shadow:<policy>:decisions` (trimmed stream). What a stream
-missed while Redis was away is kept, up to a bound, and written in order when it returns. Entry ids are made here from
-the entry's time, so a write whose answer was lost is recognised when it is tried again. Commands within Redis 6.2.
+Keys, each with the prefix `penstock:<pipeline>:` (docs/reference/redis.md shows them): `metrics` and `workers`
+(hashes, rewritten whole), `rates` and `decisions` (trimmed streams), `memory` (a string: what the policy has learnt),
+`control` (a hash that a person writes); for each shadow policy `shadow:<policy>` (hash) and
+`shadow:<policy>:decisions` (trimmed stream). What a stream missed while Redis was away is kept, up to a bound, and
+written in order when it returns. Entry ids are made here from the entry's time, so a write whose answer was lost is
+recognised when it is tried again. Commands within Redis 6.2.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from autoscaler import redis_fields
 from autoscaler.errors import StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from autoscaler.model import ArrivalSample, Control, Decision, Observation
     from autoscaler.redis_fields import Fields, RatePoint
@@ -101,6 +102,8 @@ class MetricsStore:
             "rates": _Stream(self._settings.rates_entries, self._settings.buffer_entries),
             "decisions": self._new_decisions(),
         }
+        #: Makes the policy's memory as text, when it is to be written; `None` = there is nothing new.
+        self._memory: Callable[[], str] | None = None
         self._control: Control | None = None
         self._problems: tuple[str, ...] = ()
         self._connected: bool | None = None
@@ -174,6 +177,29 @@ class MetricsStore:
                     self._streams[f"{key}:decisions"].add(decision.at_s, entry)
         self._wake.set()
 
+    def remember(self, written: Callable[[], str]) -> None:
+        """Keep what the policy remembers, instead of what was kept before; in time, or not while Redis is away.
+
+        Args:
+            written: Makes text of it, in the thread of the store; a `ValueError` is logged and no more.
+        """
+        with self._lock:
+            self._memory = written
+
+    def recall(self) -> str | None:
+        """What was kept; `None` = nothing. Blocks for a few time-outs at most.
+
+        Raises:
+            StoreUnavailable: Redis does not answer; go on without.
+        """
+        if self._redis is None:
+            return None
+        try:
+            found = self._redis.get(self._prefix + "memory")
+        except (redis.RedisError, OSError, UnicodeDecodeError) as error:
+            raise StoreUnavailable(f"the policy's memory cannot be read from Redis: {error}") from error
+        return None if found is None else str(found)
+
     def control(self) -> Control | None:
         """What a person asked for when it was last read, about a second ago; `None` = it could never be read."""
         with self._lock:
@@ -243,6 +269,7 @@ class MetricsStore:
             raise
         for name, stream in streams:
             self._drain(name, stream)
+        self._keep_memory()
         if not self._connected:
             log.info("redis.connected", extra={"prefix": self._prefix})
         self._connected = True
@@ -274,6 +301,18 @@ class MetricsStore:
                     if fields:
                         pipe.hset(self._prefix + name, mapping=fields)
             pipe.execute()
+
+    def _keep_memory(self) -> None:
+        with self._lock:
+            written, self._memory = self._memory, None
+        if written is None:
+            return
+        try:
+            text = written()
+        except ValueError as error:
+            log.warning("redis.memory_not_kept", extra={"error": str(error)})
+            return
+        self._redis.set(self._prefix + "memory", text)
 
     def _drain(self, name: str, stream: _Stream) -> None:
         key = self._prefix + name

@@ -79,6 +79,10 @@ class PolicySettings:
     #: Seconds for which the fleet that a surprise would have needed is kept after it: bursts come in series, and one
     #: that is missed costs as much of the allowance as ten minutes of the fleet cost money.
     surprise_keep_s: float = 600.0
+    #: Workers kept at all times beyond the need, for what nobody foresees: a step is late for a boot unless they are
+    #: there. Each costs the first type's `price_per_hour`: 2 at a price of 1 cost 2 an hour, 1,460 in a month of 730
+    #: hours. Each decision shows its price, and how many would have been enough lately.
+    reserve: int = 0
     #: Worker-seconds that a worker's second of late work is worth where a backlog is drained.
     drain_price: float = 4.0
     #: Seconds for which the workers that drain a backlog are kept, so that the drain is not cut short.
@@ -102,6 +106,8 @@ class PolicySettings:
             value = getattr(self, name)
             if not low < value < high:
                 raise ValueError(f"{name}={value}: must be above {low:g} and below {high:g}; {hint}")
+        if not 0 <= self.reserve <= _MOST_RESERVE:
+            raise ValueError(f"reserve={self.reserve}: must be 0 (none) to {_MOST_RESERVE} workers")
         for name in ("scale_in_patience_s", "scale_in_margin", "rebalance_pause_s", "settle_s"):
             value = getattr(self, name)
             if value < 0:
@@ -121,6 +127,8 @@ class PolicySettings:
 
 _DEFAULT = "leave it out for the default"
 _ANY = float("inf")
+#: More than any fleet has; a longer number is a slip of the hand.
+_MOST_RESERVE = 100_000
 
 #: Field -> exclusive bounds and the cure.
 _RANGES: dict[str, tuple[float, float, str]] = {

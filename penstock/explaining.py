@@ -61,6 +61,10 @@ def explanation(fields: Mapping[str, str]) -> dict[str, Any]:
     told["forecast"] = {**_known(whole.get("forecast")), **_prefixed(fields, _FORECAST)}
     told["plan"] = _known(whole.get("plan"))
     told["stuck"] = whole.get("stuck") or None
+    told["head_room"] = _known(whole.get("head_room"))
+    reserve = _number(fields.get("reserve"))
+    if reserve:
+        told["reserve"] = {"workers": reserve, "price_per_hour": _number(fields.get("reserve_price_per_hour"))}
     other = _loaded(fields.get("runner_up"))
     if other:
         price, own = _number(fields.get("runner_up_price_per_hour")), told["price_per_hour"]
@@ -88,6 +92,8 @@ def words(told: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Forecast", _forecast(told.get("forecast", {}))),
         ("Plan", _plan(told.get("plan", {}))),
         ("Runner-up", _runner_up(told.get("runner_up"))),
+        ("Reserve", _reserve(told.get("reserve", {}))),
+        ("Head room", _head_room(told.get("head_room", {}))),
         ("Objective", _objective(told.get("objective"))),
         *_beside_words(told),
         ("By", _by(told)),
@@ -167,6 +173,33 @@ def _runner_up(other: Mapping[str, Any] | None) -> str:
         return fleet_words(other["fleet"])
     compared = "the same price" if dearer == 0 else f"{abs(dearer):g} {'more' if dearer > 0 else 'less'}"
     return f"{fleet_words(other['fleet'])} at {price:g} an hour, {compared}"
+
+
+def _reserve(reserve: Mapping[str, Any]) -> str:
+    parts = [
+        _if(reserve, "workers", "{:.0f} kept beyond the need"),
+        _if(reserve, "price_per_hour", "{:g} an hour"),
+    ]
+    return _joined(parts)
+
+
+def _head_room(room: Mapping[str, Any]) -> str:
+    """What was late, what of it nobody could have had in time, and the price of having it in time all the same."""
+    cure = _if(room, "workers", "{:.0f} more workers at all times would have kept the objective")
+    if room.get("workers") == 0:
+        cure = "the objective would have been kept without more of it"
+    elif room and cure is None:
+        cure = "not even all workers that there may be would have kept the objective"
+    parts = [
+        _if(room, "late_share", "{:.2%} late by measure"),
+        _if(room, "unavoidable_share", "{:.2%} came too soon for any course"),
+        _if(room, "boot_s", "a boot takes {:.3g} s"),
+        cure,
+        _if(room, "price_per_hour", "{:g} an hour") if room.get("workers") else None,
+        _if(room, "boot_enough_s", "or a boot of {:.3g} s would have") if room.get("workers") != 0 else None,
+        _if(room, "experience_s", "by the experience of {:.0f} s"),
+    ]
+    return _joined(parts)
 
 
 def _objective(objective: Mapping[str, Any] | None) -> str:

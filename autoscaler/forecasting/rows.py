@@ -28,6 +28,27 @@ class Rows:
         #: Rows written in the shared array, in a list that is shared with it.
         self._written = [0]
 
+    @classmethod
+    def of(cls, keep: int, rows: NDArray[np.float64], total: int) -> Rows:
+        """The value that has these rows of `total` that were ever appended.
+
+        Raises:
+            ValueError: these are more rows than are kept, or than were appended.
+        """
+        if not 0 <= rows.shape[0] <= min(keep, total):
+            raise ValueError(f"{rows.shape[0]} rows of {total}, of which {keep} are kept")
+        made = cls(keep, rows.shape[1:])
+        made._array[: rows.shape[0]] = rows
+        made._stop = rows.shape[0]
+        made._gone = total - rows.shape[0]
+        made._written = [made._stop]
+        return made
+
+    @property
+    def keep(self) -> int:
+        """Most rows that are kept."""
+        return self._keep
+
     def __len__(self) -> int:
         return min(self._stop, self._keep)
 

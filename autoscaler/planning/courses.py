@@ -103,6 +103,10 @@ class Terms:
     half_life_s: float
     #: Price, in workers, of a late share beyond the allowance, for each worker's worth of load.
     late_price: float
+    #: Workers beyond the need, and the fewest and most that there may be: the same for every course.
+    reserve: int = 0
+    least: int = 0
+    most: int = 1_000_000
 
 
 def courses() -> list[tuple[Margin, float]]:
@@ -160,7 +164,7 @@ def step(
         [history[-max(1, int(patience_s / tick_s)) :].max(axis=0) for patience_s in PATIENCES_S]
     ).T.reshape(-1)
     followed = int(declared_now[learnt.chosen])
-    now = np.append(declared_now, followed)
+    now = np.clip(np.append(declared_now, followed) + terms.reserve, terms.least, terms.most)
     delay = max(1, round(terms.actuation_s / tick_s))
     declared = np.vstack((learnt.declared[-(delay - 1) :] if delay > 1 else learnt.declared[:0], now))
     serving = declared.min(axis=0)

@@ -21,7 +21,7 @@ import numpy as np
 from autoscaler import latency
 from autoscaler.forecasting import Forecaster
 from autoscaler.model import Forecast
-from autoscaler.planning import courses
+from autoscaler.planning import courses, headroom
 from autoscaler.planning.arrears import capacity, drained_by, projected
 from autoscaler.planning.carrying import Carrying, carrying
 from autoscaler.progress import sized_backlog
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from autoscaler.forecasting import ForecastSettings, ForecastState, Paths
-    from autoscaler.model import ArrivalHistory, Objective, Observation, WorkerType
+    from autoscaler.model import ArrivalHistory, HeadRoom, Objective, Observation, WorkerType
+    from autoscaler.policies.bounds import Bounds
     from autoscaler.settings import PolicySettings
 
     Floats = NDArray[np.float64]
@@ -61,6 +62,8 @@ class Memory:
     surprise_until_s: float = -math.inf
     #: Counts that backlogs asked for of late, newest last: (time, workers).
     drains: tuple[tuple[float, int], ...] = ()
+    #: Of `planning.headroom`.
+    played: headroom.Played | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,6 +82,8 @@ class Outlook:
     #: Late share of the course as believed, and the one that is allowed.
     late_share: float
     allowed: float
+    #: `None` = too little was seen.
+    head_room: HeadRoom | None
 
 
 @functools.lru_cache(maxsize=4)
@@ -96,6 +101,7 @@ def foresee(
     ready: int,
     declared: int,
     memory: Memory,
+    limits: Bounds,
     forecaster: Forecaster | None = None,
 ) -> tuple[Outlook | None, Memory]:
     """Look ahead.
@@ -109,6 +115,7 @@ def foresee(
         ready: Workers that serve.
         declared: Workers asked for.
         memory: What the call before returned.
+        limits: Fewest and most workers that there may be.
         forecaster: With the settings' forecast, and whoever does its slow fits; by default they are done here.
 
     Returns:
@@ -129,7 +136,7 @@ def foresee(
     now = float(history.recent[-_NOW_S:].mean()) / per_worker
     level = max(1.0, paths.level.per_s / per_worker)
     needs = _needs(loads, level, int(actuation_s // _STEP_S), table)
-    terms = _terms(settings, kind, objective, actuation_s)
+    terms = _terms(settings, kind, objective, actuation_s, limits)
     learning = int(history.counts.size) >= settings.learning_s
     learnt, declared_by, late = courses.step(
         memory.learnt or courses.started(max(1, declared), max(1, round(actuation_s / settings.tick_s))),
@@ -140,7 +147,11 @@ def foresee(
         terms=terms,
         learning=learning,
     )
-    memory = replace(memory, learnt=learnt)
+    played = headroom.step(
+        memory.played, load=now, declared=declared, measured_late=_measured_late(observation, objective),
+        boot_s=kind.boot_s, carrying=table, terms=terms, learning=learning,
+    )  # fmt: skip
+    memory = replace(memory, learnt=learnt, played=played)
     if late and learning:
         memory = replace(memory, surprise_until_s=observation.at_s + settings.surprise_keep_s)
     asked = {"paths": int(declared_by[learnt.chosen])}
@@ -165,12 +176,21 @@ def foresee(
             asked=asked,
             late_share=float(courses.late_share(learnt)[learnt.chosen]),
             allowed=terms.allowed,
+            head_room=headroom.told(
+                played,
+                kind=kind,
+                terms=terms,
+                allowed=1 - objective.share,
+                least_late=float(learnt.late[:-1].min()) / max(learnt.load, 1e-9),
+            ),
         ),
         memory,
     )
 
 
-def _terms(settings: PolicySettings, kind: WorkerType, objective: Objective, actuation_s: float) -> courses.Terms:
+def _terms(
+    settings: PolicySettings, kind: WorkerType, objective: Objective, actuation_s: float, limits: Bounds
+) -> courses.Terms:
     batch_s = kind.curve.seconds(kind.curve.max_batch)
     return courses.Terms(
         tick_s=settings.tick_s,
@@ -181,6 +201,9 @@ def _terms(settings: PolicySettings, kind: WorkerType, objective: Objective, act
         allowed=settings.budget_used * (1 - objective.share),
         half_life_s=settings.experience_s,
         late_price=settings.late_price,
+        reserve=settings.reserve,
+        least=limits.low,
+        most=limits.high,
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from autoscaler.errors import NoWorkerTypes
 from autoscaler.forecasting import ForecastMemory, changes, forecast
 from autoscaler.model import Action, Decision, Plan
-from autoscaler.planning import steps
+from autoscaler.planning import headroom, steps
 from autoscaler.planning.sizing import Situation, pooled, size
 from autoscaler.policies.bounds import Bounds, bounds
 from autoscaler.policies.foresight import Memory, Outlook, foresee
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from autoscaler.forecasting import Forecaster
-    from autoscaler.model import ArrivalHistory, Forecast, Objective, Observation, WorkerType
+    from autoscaler.model import ArrivalHistory, Forecast, HeadRoom, Objective, Observation, WorkerType
     from autoscaler.settings import PolicySettings
 
 #: Seconds of counts behind the index of dispersion used in sizing.
@@ -116,11 +116,12 @@ def decide(
             ready=fleet.ready,
             declared=declared,
             memory=state.foresight,
+            limits=limits,
             forecaster=forecaster,
         )
         state = replace(state, foresight=remembered)
     if foreseen is not None and fleet.declared is not None:
-        plan, outlook = _planned(foreseen, kind, objective), foreseen.forecast
+        plan, outlook = _with_reserve(_planned(foreseen, kind, objective), settings), foreseen.forecast
         # Patience is in the plan: its course has kept the need of the last while.
         wanted, bound, why = plan.workers, "plan", _compared(plan.workers, declared)
         shares: Sequence[float] = state.foresight.shares
@@ -130,11 +131,21 @@ def decide(
             return _without_data(observation, settings, kind, limits=limits, fleet=fleet, state=state)
         plan, outlook, shares, state = made
         wanted, bound, why = _wanted(observation, settings, plan, fleet, state)
+    room = foreseen.head_room if foreseen is not None else None
     if observation.control is not None and observation.control.paused:
         kept = declared if fleet.declared is not None else limits.low
         why = f"paused by a person: {plan.reason}"
         return _decided(
-            observation, kind, fleet, state, count=kept, bound="paused", reason=why, plan=plan, outlook=outlook
+            observation,
+            kind,
+            fleet,
+            state,
+            count=kept,
+            bound="paused",
+            reason=why,
+            plan=plan,
+            outlook=outlook,
+            room=room,
         )
 
     if helped.ceiling is not None and wanted > helped.ceiling.workers:
@@ -159,6 +170,7 @@ def decide(
         plan=plan,
         outlook=outlook,
         runner_up=other,
+        room=room,
     )
 
 
@@ -179,14 +191,14 @@ def _reactive(
     if outlook is None:
         return None
     situation = _situation(observation, observation.history, outlook=outlook, settings=settings, kind=kind, fleet=fleet)
-    plan = size(situation, kind.curve, objective, settings)
+    plan = _with_reserve(size(situation, kind.curve, objective, settings), settings)
     # A smaller fleet must be enough for a little more than this load, or noise at the threshold brings the worker back.
     raised = 1 + settings.scale_in_margin
     need = plan.workers
     declared = fleet.declared if fleet.declared is not None else 0
     if plan.workers < declared:
         wide = replace(situation, rate_per_s=situation.rate_per_s * raised, mean_per_s=situation.mean_per_s * raised)
-        need = min(declared, size(wide, kind.curve, objective, settings).workers)
+        need = min(declared, size(wide, kind.curve, objective, settings).workers + settings.reserve)
     needs = state.needs.add(observation.at_s, need, settings.scale_in_patience_s)
     return plan, outlook, situation.shares, replace(state, needs=needs)
 
@@ -215,6 +227,14 @@ def _planned(foreseen: Outlook, kind: WorkerType, objective: Objective) -> Plan:
         busiest_utilisation=busiest * foreseen.rate_per_s / capacity_per_s,
         reason=reason,
     )
+
+
+def _with_reserve(plan: Plan, settings: PolicySettings) -> Plan:
+    """The plan with the workers that are to be there beyond the need."""
+    if not settings.reserve:
+        return plan
+    kept = settings.reserve
+    return replace(plan, workers=plan.workers + kept, reserve=kept, reason=f"{plan.reason}; {kept} more in reserve")
 
 
 def _compared(needed: int, there: int) -> str:
@@ -347,6 +367,7 @@ def _decided(
     plan: Plan | None = None,
     outlook: Forecast | None = None,
     runner_up: int | None = None,
+    room: HeadRoom | None = None,
 ) -> tuple[Decision, PolicyState]:
     advisory = observation.control is not None and bool(observation.control.advisory)
     others = dict(observation.fleet.declared) if observation.fleet is not None else {}
@@ -367,8 +388,12 @@ def _decided(
             grown_at_s=observation.at_s if grown else state.grown_at_s,
             grown_from=(before or 0) if grown else state.grown_from,
         )
+    if room is not None and room.unmet:
+        reason = f"{reason}; {headroom.words(room)}"
     if observation.stuck:
         reason = f"{reason}; {stuck_words(observation.stuck)}"
+    # What of it the bounds leave.
+    reserve = 0 if plan is None else max(0, min(plan.reserve, count - (plan.workers - plan.reserve)))
     decision = Decision(
         pipeline=observation.pipeline,
         at_s=observation.at_s,
@@ -383,5 +408,8 @@ def _decided(
         price_per_hour=round(count * kind.price_per_hour, 6),
         advisory=advisory,
         stuck=observation.stuck,
+        reserve=reserve,
+        reserve_price_per_hour=round(reserve * kind.price_per_hour, 6),
+        head_room=room,
     )
     return decision, state

@@ -36,6 +36,7 @@ _WIDE = 130
 @click.option("--policy", "policies", multiple=True, metavar="NAME[:PARAMETER=VALUE,...]", help="Who decides.")
 @click.option("--scenario", type=click.Path(path_type=Path), metavar="FILE", help="The group, as TOML.")
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Take [policy] from these settings.")
+@click.option("--reserve", type=int, help="Workers that penstock keeps beyond the need, instead of the settings'.")
 @click.option("--seed", type=int, help="Of arrivals and boots, instead of the scenario's.")
 @click.option("--start", type=float, default=0.0, show_default=True, help="Of the stretch, in trace seconds.")
 @click.option("--length", type=float, help="Of the stretch, in trace seconds; of a pattern, in seconds.")
@@ -56,6 +57,7 @@ def command(  # noqa: PLR0917 - click gives them by name
     policies: tuple[str, ...],
     scenario: Path | None,
     config: Path | None,
+    reserve: int | None,
     seed: int | None,
     start: float,
     length: float | None,
@@ -87,7 +89,13 @@ def command(  # noqa: PLR0917 - click gives them by name
     choice = _choice(traces, names, suites, folder, start=start, length=length, compression=compression, smooth=smooth)
     console = Console(stderr=True)
     rows = _run(
-        group, choice, policies, settings=_settings(config), search=not no_clairvoyant, report=report, console=console
+        group,
+        choice,
+        policies,
+        settings=_settings(config, reserve),
+        search=not no_clairvoyant,
+        report=report,
+        console=console,
     )
     runs = [one for one in rows if "objective_share" in one]
     if as_json:
@@ -110,12 +118,17 @@ def _scenario(path: Path | None, seed: int | None) -> Scenario:
         raise BadInput(f"--{error}", "give a whole number") from error
 
 
-def _settings(config: Path | None) -> PolicySettings | None:
-    if config is None:
-        return None
-    from penstock import settings  # noqa: PLC0415 - not needed for --help
+def _settings(config: Path | None, reserve: int | None) -> PolicySettings | None:
+    from autoscaler.settings import PolicySettings  # noqa: PLC0415 - not needed for --help
+    from penstock import settings  # noqa: PLC0415
 
-    return settings.load(config).policy
+    found = None if config is None else settings.load(config).policy
+    if reserve is None:
+        return found
+    try:
+        return dataclasses.replace(found or PolicySettings(), reserve=reserve)
+    except ValueError as error:
+        raise BadInput(f"--{error}", "give a whole number") from error
 
 
 def _choice(

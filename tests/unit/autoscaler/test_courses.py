@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -82,6 +83,26 @@ def test_what_is_measured_late_makes_it_more_careful() -> None:
     calm, _ = play(3600, swing)
     warned, _ = play(3600, swing, late=0.02)
     assert warned.paid[warned.chosen] > calm.paid[calm.chosen]
+
+
+def test_a_persons_bounds_and_the_reserve_are_known_to_every_course() -> None:
+    """At most 4 of the 10 that a peak needs are there, so it is late; what the plan asks for is still told."""
+    terms = dataclasses.replace(TERMS, most=4)
+    learnt = courses.started(4, 25)
+    for second in range(200):
+        needs = np.full(len(courses.MARGINS), 4 if second < 100 else 10)
+        learnt, declared, late = courses.step(
+            learnt, needs, load=3.0 if second < 100 else 9.0, measured_late=0.0, carrying=TABLE, terms=terms,
+            learning=True,
+        )  # fmt: skip
+    assert late
+    assert declared.max() == 10
+    assert learnt.declared.max() == 4
+    kept, _, _ = courses.step(
+        courses.started(1, 25), np.full(len(courses.MARGINS), 2), load=1.0, measured_late=0.0, carrying=TABLE,
+        terms=dataclasses.replace(TERMS, reserve=3, least=4), learning=True,
+    )  # fmt: skip
+    assert set(kept.declared[-1].tolist()) == {5}
 
 
 def test_an_old_state_is_not_changed() -> None:

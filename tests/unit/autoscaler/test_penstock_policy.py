@@ -308,6 +308,32 @@ def test_the_backlog_of_our_own_rebalance_is_not_load() -> None:
     assert counted.second(30).fleet["cpu"] > 1
 
 
+def test_a_reserve_is_kept_beyond_the_need_and_priced() -> None:
+    """One worker is enough for 20/s: with a reserve of 2 there are three, no more with time, and the price is told."""
+    script = Script(dataclasses.replace(SETTINGS, reserve=2))
+    decision = script.play(90, 20)[-1]
+    assert decision.fleet == {"cpu": 3}
+    assert decision.plan is not None
+    assert (decision.plan.workers, decision.plan.reserve) == (3, 2)
+    assert (decision.reserve, decision.reserve_price_per_hour) == (2, pytest.approx(0.2))
+    assert "2 more in reserve" in decision.reason
+
+
+def test_of_a_reserve_above_the_maximum_only_what_is_left_is_told() -> None:
+    """A person allows 2: one is needed, so one is the reserve."""
+    script = Script(dataclasses.replace(SETTINGS, reserve=5))
+    script.control = Control(max_workers=2)
+    decision = script.play(20, 20)[-1]
+    assert (decision.fleet, decision.reserve, decision.bound) == ({"cpu": 2}, 1, "control")
+
+
+@pytest.mark.parametrize("reserve", [-1, 1_000_000])
+def test_a_reserve_out_of_range_is_refused(reserve: int) -> None:
+    """Field, value and range."""
+    with pytest.raises(ValueError, match=f"reserve={reserve}: must be 0"):
+        PolicySettings(reserve=reserve)
+
+
 def test_no_worker_type_is_an_error_with_a_cure() -> None:
     """There is nothing to scale."""
     with pytest.raises(NoWorkerTypes, match="at least one worker type"):

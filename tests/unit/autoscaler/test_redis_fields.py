@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -16,6 +17,7 @@ from autoscaler.model import (
     Decision,
     FleetStatus,
     Forecast,
+    HeadRoom,
     Observation,
     Plan,
     Rates,
@@ -88,6 +90,23 @@ def test_a_decision_is_flat_and_whole() -> None:
     assert entry["runner_up_price_per_hour"] == "0.4"
     assert entry["epoch"] == "7"
     assert json.loads(entry["json"])["plan"]["pooled_workers"] == 2
+
+
+def test_reserve_and_head_room_are_fields_of_their_own() -> None:
+    """For a dashboard: shares, workers, price; 0 workers are a number, `None` is not known."""
+    room = HeadRoom(900.0, 0.02, 0.018, 0.01, 20.0, 6, 0.6, None)
+    decision = dataclasses.replace(DECISION, reserve=1, reserve_price_per_hour=0.1, head_room=room)
+    for fields in (
+        redis_fields.metrics(OBSERVATION, decision, {}),
+        redis_fields.decision_entry(OBSERVATION, decision, {}),
+    ):
+        assert (fields["reserve"], fields["reserve_price_per_hour"]) == ("1", "0.1")
+        assert (fields["unavoidable_share"], fields["head_room_workers"]) == ("0.018", "6")
+        assert fields["head_room_price_per_hour"] == "0.6"
+        assert "boot_enough_s" not in fields
+    enough = dataclasses.replace(decision, head_room=dataclasses.replace(room, workers=0))
+    assert redis_fields.metrics(OBSERVATION, enough, {})["head_room_workers"] == "0"
+    assert "head_room_workers" not in redis_fields.metrics(OBSERVATION, DECISION, {})
 
 
 def test_what_is_not_known_is_left_out() -> None:

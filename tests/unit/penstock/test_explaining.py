@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from autoscaler import redis_fields
-from autoscaler.model import Action, Decision, FleetStatus, Forecast, Observation, Plan, Rates, StuckPartition
+from autoscaler.model import Action, Decision, FleetStatus, Forecast, HeadRoom, Observation, Plan, Rates, StuckPartition
 from penstock.explaining import BOUNDS, explanation, words
 
 AT_S = 1_795_612_304.173608
@@ -93,6 +93,25 @@ def test_a_stuck_partition_is_named_with_its_time_and_its_owner() -> None:
     found = explanation(redis_fields.decision_entry(SEEN, decision, MORE))
     assert found["stuck"][0]["partition"] == 3
     assert "stuck" not in explanation(redis_fields.decision_entry(SEEN, DECISION, MORE))
+
+
+def test_the_price_of_the_reserve_and_of_the_head_room_is_told() -> None:
+    """What is paid for now, what came too soon, and what would have had it in time."""
+    room = HeadRoom(1740.0, 0.03, 0.026, 0.01, 24.0, 16, 16.0, 6.0)
+    decision = dataclasses.replace(DECISION, reserve=2, reserve_price_per_hour=0.2, head_room=room)
+    lines = told(decision)
+    assert lines["Reserve"] == "2 kept beyond the need, 0.2 an hour"
+    assert lines["Head room"] == (
+        "3.00% late by measure, 2.60% came too soon for any course, a boot takes 24 s, 16 more workers at all times "
+        "would have kept the objective, 16 an hour, or a boot of 6 s would have, by the experience of 1740 s"
+    )
+    found = explanation(redis_fields.decision_entry(SEEN, decision, MORE))
+    assert found["head_room"]["workers"] == 16
+    assert found["reserve"] == {"workers": 2, "price_per_hour": 0.2}
+    enough = dataclasses.replace(room, unavoidable_share=0.0, workers=0, price_per_hour=0.0, boot_enough_s=24.0)
+    assert "kept without more of it" in told(dataclasses.replace(DECISION, head_room=enough))["Head room"]
+    lacking = dataclasses.replace(room, workers=None, price_per_hour=None, boot_enough_s=None)
+    assert "not even all workers" in told(dataclasses.replace(DECISION, head_room=lacking))["Head room"]
 
 
 def test_a_cheaper_runner_up_is_said_to_be_less() -> None:

@@ -122,6 +122,7 @@ def test_a_table_for_people(scenario: str, capsys: pytest.CaptureFixture[str]) -
         (["--pattern", "constant", "--policy", "keda", "--compression", "0"], "compression=0"),
         (["--pattern", "constant", "--policy", "keda", "--seed", "-1"], "seed=-1"),
         (["--pattern", "constant", "--policy", "clairvoyant", "--no-clairvoyant"], "not searched"),
+        (["--pattern", "constant", "--policy", "penstock", "--reserve", "-1"], "reserve=-1"),
         (["--trace", "none.csv", "--policy", "keda"], "--trace none.csv"),
         (["--pattern", "constant", "--policy", "keda", "--scenario", "none.toml"], "none.toml"),
     ],
@@ -137,6 +138,20 @@ def test_what_cannot_be_is_refused_before_anything_runs(
     assert said in told.err
     assert not told.out
     assert not report.exists()
+
+
+def test_a_reserve_is_paid_and_is_only_penstocks(scenario: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two workers more, all the time; a rival has no reserve."""
+    found: dict[str, list[float]] = {}
+    for reserve in ("0", "2"):
+        options = ["--pattern", "constant", "--length", "200", "--policy", "penstock", "--policy", "static:workers=3"]
+        assert (
+            run(["simulate", *options, "--scenario", scenario, "--no-clairvoyant", "--json", "--reserve", reserve]) == 0
+        )
+        runs = json.loads(capsys.readouterr().out)
+        found[reserve] = [run["mean_workers"] for run in runs]
+    assert found["2"][0] >= found["0"][0] + 1.5
+    assert found["2"][1] == found["0"][1]
 
 
 def test_names_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
