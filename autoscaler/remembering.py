@@ -61,7 +61,7 @@ def read(text: str) -> Any:
     return found
 
 
-def _plain(value: Any, arrays: list[bytes]) -> Any:
+def _plain(value: Any, arrays: list[bytes]) -> Any:  # noqa: C901, PLR0911 - one line a kind of value
     """As JSON has it; arrays go to `arrays`, one after the other."""
     if value is None or isinstance(value, bool | str):
         return value
@@ -102,7 +102,7 @@ class _Reader:
     def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 0
 
-    def value(self, node: Any) -> Any:
+    def value(self, node: Any) -> Any:  # noqa: PLR0911 - one line a kind of value
         """One value."""
         if not isinstance(node, dict):
             return node
@@ -138,5 +138,5 @@ def _class(name: str, base: type[Any] = object) -> type[Any]:
         raise ValueError(f"{name[:80]!r} is no part of a memory")
     kind = getattr(importlib.import_module(module), path)
     if not isinstance(kind, type) or not issubclass(kind, base):
-        raise ValueError(f"{name[:80]!r} is no part of a memory")
+        raise ValueError(f"{name[:80]!r} is no part of a memory")  # noqa: TRY004 - the text is wrong, not a type
     return kind

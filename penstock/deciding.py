@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from autoscaler import remembering
 from autoscaler.model import ArrivalSample, Claim, Decision, Observation, TelemetryRecord, WorkerReport, WorkerType
 from autoscaler.pipeline_state import PipelineState
 from penstock.policy_runner import OWN, PolicyRunner
@@ -37,6 +38,35 @@ class Look:
     through: int = -1
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Remembered:
+    """What a policy remembered after one decision."""
+
+    #: Offset of the sample that it was made on.
+    offset: int
+    #: Fingerprint of the settings.
+    rules: str
+    memory: Any
+
+    def written(self) -> str:
+        """As text.
+
+        Raises:
+            ValueError: something of it cannot be written.
+        """
+        return f"{self.offset} {self.rules} {remembering.written(self.memory)}"
+
+    @classmethod
+    def read(cls, text: str) -> Remembered:
+        """What `written` made text of.
+
+        Raises:
+            ValueError: it is none, or of another version.
+        """
+        offset, rules, memory = text.split(" ", 2)
+        return cls(int(offset), rules, remembering.read(memory))
+
+
 class Deciding:
     """What is known of a pipeline, and what the policy remembers of its decisions.
 
@@ -65,8 +95,9 @@ class Deciding:
         self._policy = policy
         self._state = PipelineState(pipeline, policy, worker_types)
         self._runner = PolicyRunner(rule, objective, policy)
-        #: Points of the history in Redis that were folded though the tape did not have them.
+        #: Points of the history in Redis that were folded though the tape did not have them; a memory counts as one.
         self.from_redis = 0
+        self._fingerprint = fingerprint(policy, worker_types, objective, rule)
 
     def fold(self, record: TelemetryRecord, offset: int | None) -> None:
         """Take one record of the tape; what was seen before changes nothing."""
@@ -86,20 +117,36 @@ class Deciding:
         """Decide, and remember it; between two decisions of a policy with a slower pace the last one holds."""
         return self._runner.decide(look.observation, look.worker_types)
 
+    def remembered(self, look: Look) -> Remembered:
+        """What the policy remembers after that decision, to be kept for the next owner."""
+        return Remembered(look.offset, self._fingerprint, self._runner.memory)
+
     def reports(self, at_s: float) -> tuple[WorkerReport, ...]:
         """Workers heard of lately."""
         return tuple(self._state.reports(at_s).values())
 
     def replay(
-        self, tape: Sequence[tuple[int, TelemetryRecord]], history: Iterable[RatePoint], claim: Claim, epoch: int
-    ) -> None:
+        self,
+        tape: Sequence[tuple[int, TelemetryRecord]],
+        history: Iterable[RatePoint],
+        claim: Claim,
+        epoch: int,
+        remembered: Remembered | None = None,
+    ) -> bool:
         """Learn what an owner before us had known and had in mind; nothing is acted on.
+
+        With the memory that it left, only what came after that is decided again, and the course is the same as its.
+        Without, the newest minutes are decided again, and what they do not show is learnt anew.
 
         Args:
             tape: Records before our claim with their offsets, in order.
             history: Older end offsets, from Redis.
             claim: Ours.
             epoch: Its offset.
+            remembered: What an owner before us left, if it is known.
+
+        Returns:
+            Whether that memory was taken: it is of the same settings, and not of later than our claim.
         """
         samples = [record for _, record in tape if isinstance(record, ArrivalSample)]
         first_s = samples[0].at_s if samples else claim.at_s
@@ -110,11 +157,27 @@ class Deciding:
         remembered_s = self._policy.scale_in_patience_s + _MEMORY_S
         # What others remember is theirs to know, and they are quick: all of it.
         since_s = (samples[-1].at_s if samples else claim.at_s) - remembered_s if self._runner.own else first_s
+        taken = remembered is not None and self._usable(remembered, epoch)
+        if remembered is not None and taken:
+            self._runner.memory = remembered.memory
+            self.from_redis += 1
         for offset, record in tape:
             self.fold(record, offset)
-            if isinstance(record, ArrivalSample) and record.at_s >= since_s:
-                self.conclude(self.look(record, offset))
+            if not isinstance(record, ArrivalSample):
+                continue
+            recent = record.at_s >= since_s
+            due = offset > remembered.offset if remembered is not None and taken else recent
+            if due or recent:
+                # To look notes who serves, whether or not there is anything to decide.
+                look = self.look(record, offset)
+                if due:
+                    self.conclude(look)
         self.fold(claim, epoch)
+        return taken
+
+    def _usable(self, remembered: Remembered, epoch: int) -> bool:
+        """What others remember is learnt from the tape, with the pace that goes with it."""
+        return self._runner.own and remembered.rules == self._fingerprint and 0 <= remembered.offset < epoch
 
 
 def fingerprint(

@@ -10,6 +10,7 @@ import asyncio
 import dataclasses
 import json
 import logging
+import math
 import os
 import time
 from collections import deque
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from autoscaler.errors import AutoscalerError, StaleDecider, StoreUnavailable
 from autoscaler.forecasting import preload
 from autoscaler.model import Action, ArrivalSample, Claim, Decided
-from penstock.deciding import Deciding, fingerprint
+from penstock.deciding import Deciding, Remembered, fingerprint
 from penstock.logs import RateLimit
 from penstock.policy_runner import OWN
 from streams import telemetry
@@ -57,6 +58,9 @@ _BUFFERED = 5_000
 _UNSAID = 64
 #: Seconds between two tries to claim while the broker is away.
 _CLAIM_RETRY_S = 1.0
+#: Seconds between two times that what the policy remembers is kept: about a megabyte, and what came after it is decided
+#: again at a restart, a few milliseconds a decision.
+_REMEMBER_S = 30.0
 
 
 class Link(Protocol):
@@ -140,6 +144,7 @@ class PipelineController:
         #: Decisions that no sample has taken along yet.
         self._unsaid: deque[Decided] = deque(maxlen=_UNSAID)
         self._said: tuple[Any, ...] | None = None
+        self._remembered_at_s = -math.inf
         self._tasks: set[asyncio.Task[None]] = set()
         self._deciding_now = False
         self._kafka_thread = ThreadPoolExecutor(1, "kafka")
@@ -266,10 +271,24 @@ class PipelineController:
             log.warning("autoscaler.no_history", extra={"error": str(error)})
             history = ()
         deciding = self._fresh()
-        deciding.replay(tape, history, claim, epoch)
-        facts = {"records": len(tape), "rates": len(history), "took_s": round(time.monotonic() - began_s, 3)}
+        taken = deciding.replay(tape, history, claim, epoch, self._recalled())
+        facts = {
+            "memory": taken,
+            "records": len(tape),
+            "rates": len(history),
+            "took_s": round(time.monotonic() - began_s, 3),
+        }
         log.info("autoscaler.replayed", extra={"pipeline": self._pipeline, **facts})
         return deciding
+
+    def _recalled(self) -> Remembered | None:
+        """What an owner before us left in Redis; `None` = nothing that can be used."""
+        try:
+            text = self._store.recall()
+            return None if text is None else Remembered.read(text)
+        except (StoreUnavailable, ValueError) as error:
+            log.warning("autoscaler.no_memory", extra={"error": str(error)})
+            return None
 
     def _fresh(self) -> Deciding:
         return Deciding(self._pipeline, self._policy, self._worker_types, self._objective, self._rule)
@@ -372,6 +391,9 @@ class PipelineController:
                 "problems": problems or None,
             },
         )
+        if self._rule == OWN and not 0 <= look.sample.at_s - self._remembered_at_s < _REMEMBER_S:
+            self._remembered_at_s = look.sample.at_s
+            self._store.remember(self._deciding.remembered(look).written)
         self._on_decision(look.observation, decision)
         if self._shadows is not None:
             self._shadows.watch(look, decision)

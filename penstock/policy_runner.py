@@ -38,7 +38,8 @@ class PolicyRunner:
     def __init__(self, rule: str, objective: Objective, settings: PolicySettings) -> None:
         self._policy = _policy(rule, objective, settings)
         self._look_s = settings.tick_s
-        self._memory: Any = self._policy.initial()
+        #: What the policy remembers; a value.
+        self.memory: Any = self._policy.initial()
         self._last: Decision | None = None
 
     @property
@@ -59,7 +60,7 @@ class PolicyRunner:
                 reason=f"{self._policy.name} decides again in {wait_s:.0f} s; last: {last.reason}",
                 bound="pace",
             )
-        self._last, self._memory = self._policy.decide(observation, worker_types, self._memory)
+        self._last, self.memory = self._policy.decide(observation, worker_types, self.memory)
         return self._last
 
 

@@ -238,3 +238,27 @@ def test_a_bad_url_is_an_error_without_the_password() -> None:
     with pytest.raises(ValueError, match="redis_url") as caught:
         MetricsStore("http://user:hush@host", "p")
     assert "hush" not in str(caught.value)
+
+
+def test_what_the_policy_remembers_is_kept_and_recalled(server: Server) -> None:
+    """The newest wins; nothing kept is None; a server that is away is an error, and one that was flushed is nothing."""
+    store = MetricsStore(server.node.url, "p", SETTINGS)
+    assert store.recall() is None
+    store.start()
+    try:
+        store.remember(lambda: "old")
+        until(lambda: store.recall() == "old")
+
+        def cannot() -> str:
+            raise ValueError("no words for it")
+
+        store.remember(cannot)
+        store.remember(lambda: "new")
+        until(lambda: store.recall() == "new")
+        client_of(server.node.url).flushall()
+        assert store.recall() is None
+        server.stop()
+        with pytest.raises(StoreUnavailable, match="memory cannot be read"):
+            store.recall()
+    finally:
+        store.close()
