@@ -22,17 +22,14 @@ def merge(histograms: Iterable[Sequence[int]]) -> tuple[int, ...]:
     Raises:
         ValueError: a histogram has another number of buckets (a worker of an incompatible version).
     """
-    total = [0] * BUCKETS
-    for counts in histograms:
-        if not counts:
-            continue
+    told = [counts for counts in histograms if counts]
+    for counts in told:
         if len(counts) != BUCKETS:
             raise ValueError(
                 f"latency_counts has {len(counts)} buckets: must be {BUCKETS}; run workers of this version"
             )
-        for bucket, count in enumerate(counts):
-            total[bucket] += count
-    return tuple(total)
+    # Column by column: a thousand workers have ten thousand histograms in ten seconds.
+    return tuple(map(sum, zip(*told, strict=True))) if told else (0,) * BUCKETS
 
 
 def quantile(counts: Sequence[int], q: float) -> float | None:

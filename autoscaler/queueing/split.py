@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 #: Least relief of the busiest worker, as a part of its share, that a larger fleet is worth.
 _RELIEF = 0.02
+#: Partitions times workers up to which skewed partitions are placed one by one; beyond, where each worker has many or
+#: there is one for nearly each partition, the count and the largest decide. A decision looks at hundreds of counts, and
+#: must not cost their number times the partitions.
+_PLACED = 20_000
 
 
 def smoothed_shares(arrivals: Mapping[int, float], partitions: int) -> tuple[float, ...]:
@@ -50,7 +54,8 @@ def busiest_share(shares: Sequence[float], workers: int) -> float:
     """Part of the load on the busiest of `workers`: max(ceil(P/c)/P, the busiest after greedy placement).
 
     Greedy = longest processing time first (R. L. Graham, 1969): each partition, largest first, to the least loaded
-    worker; within a third of the optimum. The count term is there since the group assigns by count.
+    worker; within a third of the optimum. The count term is there since the group assigns by count. With more than
+    20,000 partitions times workers the largest partition stands for the placement, which is a lower bound.
 
     Args:
         shares: Of each partition, largest first.
@@ -58,20 +63,22 @@ def busiest_share(shares: Sequence[float], workers: int) -> float:
     """
     if workers < 1 or not shares:
         raise ValueError(f"workers={workers}, {len(shares)} partitions: both must be at least 1")
-    return _busiest_share(tuple(shares), workers)
-
-
-@functools.lru_cache(maxsize=1024)
-def _busiest_share(shares: tuple[float, ...], workers: int) -> float:
-    """Remembered, since one decision asks for the same counts several times."""
     partitions = len(shares)
     by_count = math.ceil(partitions / workers) / partitions
     if shares[0] - shares[-1] < 1e-12:  # noqa: PLR2004 - equal but for rounding
         return by_count
-    loads = [0.0] * min(workers, partitions)
+    if partitions * workers > _PLACED:
+        return max(by_count, shares[0])
+    return max(by_count, _placed(tuple(shares), workers))
+
+
+@functools.lru_cache(maxsize=1024)
+def _placed(shares: tuple[float, ...], workers: int) -> float:
+    """The busiest after greedy placement; remembered, since one decision asks for the same counts several times."""
+    loads = [0.0] * min(workers, len(shares))
     for share in shares:
         heapq.heapreplace(loads, loads[0] + share)
-    return max(by_count, *loads)
+    return max(loads)
 
 
 def useful_counts(shares: Sequence[float]) -> Iterator[int]:
