@@ -106,6 +106,10 @@ class BrokerUnavailable(KafkaFailure):
     retriable = True
 
 
+class EndsUnknown(BrokerUnavailable):
+    """A new leader does not know yet how far its partition is committed: nothing new can be read there either."""
+
+
 class AuthenticationFailed(KafkaFailure):
     """The broker refused the credentials, or the two sides do not trust each other's certificates."""
 

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from penstock.bench.errors import CandidateFailed
 from streams import topics
@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 PARTITIONS = 8
 #: Longest wait for the broker's answer to one question, in seconds.
 ANSWER_S = 30.0
+#: What a partition answers that was made a moment ago.
+NO_LEADER_YET = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+)
+#: Seconds between two tries of a question that cannot be answered yet.
+AGAIN_S = 0.1
 #: librdkafka's own lines: topics that come and go are no news here.
 QUIET = {"log_level": 2}
 #: Most results that are taken at once.
@@ -89,7 +98,15 @@ class TransactionLog:
         return count
 
     def _ends(self, place: TopicPartition) -> tuple[int, int]:
-        return self._consumer.get_watermark_offsets(place, timeout=ANSWER_S)
+        deadline = time.monotonic() + ANSWER_S
+        while True:
+            try:
+                return self._consumer.get_watermark_offsets(place, timeout=ANSWER_S)
+            except KafkaException as error:
+                # Made a moment ago, at the first transaction of all, it may have no leader yet.
+                if error.args[0].code() not in NO_LEADER_YET or time.monotonic() > deadline:
+                    raise
+                time.sleep(AGAIN_S)
 
 
 def write(bootstrap: str, topic: str, requests: Iterable[Request]) -> int:

@@ -27,6 +27,8 @@ class Options:
     open_loop_s: float
     repeat: int
     directory: Path
+    #: Seconds for which each of the clients' ways warms the broker before anything counts; 0 = it stays cold.
+    warm_s: float = 0.0
     #: Whether to measure latency, and at shares of our own saturation as well.
     latencies: bool = True
     shares: bool = True

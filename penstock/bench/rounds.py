@@ -14,6 +14,7 @@ from penstock.bench.options import LOW_RATE
 from penstock.bench.rows import Measured
 from penstock.bench.saturation import COMPARED
 from penstock.bench.throughput import SPARE, WARM_SHARE, first_guess, throughput
+from penstock.bench.warm_up import warm_up, ways
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,6 +52,7 @@ class Rounds:
             if why:
                 self._note(one, why)
         runs = [one for one in self._ground.options.candidates if absent(one) is None]
+        self._warm()
         if any(not one.computes for one in runs):
             self._ground.prepare()
         for turn in range(self._ground.options.repeat):
@@ -64,6 +66,20 @@ class Rounds:
                     self._guarded(one, turn, self._at(LOW_RATE))
         if self._ground.options.latencies and self._ground.options.shares:
             self._at_shares(runs)
+
+    def _warm(self) -> None:
+        """The same for everybody, whoever is measured."""
+        seconds = self._ground.options.warm_s
+        if not seconds:
+            return
+        for one in ways():
+            try:
+                said = f"{warm_up(self._ground, one, seconds):,} answers in {seconds:g} s"
+            except BenchError as error:
+                # It will fail again where it counts, and say so there.
+                said = f"failed: {error.cause}"
+            line = f"warming the broker  {one.label:<50} {said}"
+            self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     def _at_shares(self, runs: Sequence[Candidate]) -> None:
         """The same rates for all: shares of what our own worker can do, and half of what the best peer can."""

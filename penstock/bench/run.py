@@ -55,7 +55,7 @@ def run(options: Options, console: Console) -> Outcome:
         with contextlib.ExitStack() as stack:
             models = cache_directory(os.environ, Path.home()) / "models"
             with Training(models) as training, Bar(console) as bar:
-                services = stack.enter_context(LocalServices.start(directory, progress=bar, ephemeral=True))
+                services = stack.enter_context(LocalServices.start(directory, progress=bar, ephemeral=True, lean=False))
                 digits = training.result()
             broker = status(directory).kafka.pid
             admin = stack.enter_context(Admin(KafkaSettings(bootstrap_servers=services.bootstrap), "bench"))

@@ -37,6 +37,10 @@ def command() -> None:
     "--open-loop-seconds", type=click.FloatRange(1, 600), default=15.0, show_default=True,
     help="Length of a latency run.",
 )  # fmt: skip
+@click.option(
+    "--warm-seconds", type=click.FloatRange(0, 600), default=45.0, show_default=True,
+    help="For so long each of three clients keeps the broker busy before anything counts.",
+)  # fmt: skip
 @click.option("--repeat", type=click.IntRange(1, 50), default=3, show_default=True, help="Rounds; the median is shown.")
 @click.option("--quick", is_flag=True, help="One short round, to see that everything runs; the figures are rough.")
 @click.option("--no-latency", is_flag=True, help="Throughput and processor time only.")
@@ -61,6 +65,7 @@ def data_plane(
     seconds: float,
     records: int,
     open_loop_seconds: float,
+    warm_seconds: float,
     repeat: int,
     quick: bool,
     no_latency: bool,
@@ -90,6 +95,7 @@ def data_plane(
     settings = dict(_setting(text) for text in worker)
     if quick:
         records, seconds, open_loop_seconds, repeat = min(records, 2000), min(seconds, 1.0), 3.0, 1
+        warm_seconds = 0.0
     options = Options(
         chosen,
         records=records,
@@ -97,6 +103,7 @@ def data_plane(
         open_loop_s=open_loop_seconds,
         repeat=repeat,
         directory=directory,
+        warm_s=warm_seconds,
         latencies=not no_latency,
         shares=not no_shares and not quick,
         worker=settings,
@@ -125,7 +132,8 @@ def _how(options: object, *, quick: bool) -> str:
         f"{'QUICK RUN, ROUGH FIGURES. ' if quick else ''}Medians of {options.repeat} rounds (lowest-highest in "
         f"brackets); throughput windows of at least {options.records:,} records (fewer for 32 rows) and "
         f"{options.seconds:g} s; "
-        f"open loop {options.open_loop_s:g} s; one embedded broker on the same cores."
+        f"open loop {options.open_loop_s:g} s; one embedded broker on the same cores, with the flags of Kafka's own "
+        f"scripts, warmed for {options.warm_s:g} s by each of three clients."
         + (f" Our worker with{sets}." if sets else "")
         + (" Sampled for a profile: figures of ours are worse than without." if options.profiles else "")
     )

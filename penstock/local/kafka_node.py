@@ -30,8 +30,6 @@ log = logging.getLogger(__name__)
 
 #: File name of the process's executable.
 PROGRAM = "java"
-#: The heap: 128 MB serve the tests; the rest is room for a demo's fetches.
-HEAP_FLAGS = ("-Xms32m", "-Xmx256m")
 #: A cold start takes 2-4 s; after a kill with hundreds of partitions 15 s; on a laden machine a multiple of that.
 START_TIMEOUT_S = 120.0
 #: SIGTERM takes 0.3-0.5 s when idle; the rest is flushing.
@@ -94,7 +92,7 @@ class KafkaNode:
     def start(self) -> ProcessRef:
         """Start the broker's process; `wait_ready` tells when it serves."""
         properties = str(self.spec.properties_path)
-        command = self.java.command("kafka.Kafka", properties, flags=(*HEAP_FLAGS, *self._log_flags()))
+        command = self.java.command("kafka.Kafka", properties, flags=(*self.java.heap, *self._log_flags()))
         return spawn(command, marker=properties, output=self.spec.logs / "process.log", environment=os.environ)
 
     def find_leftover(self) -> ProcessRef | None:

@@ -108,6 +108,7 @@ class LocalServices:
         redis_port: int | None = None,
         ephemeral: bool = False,
         secure: bool = False,
+        lean: bool = True,
     ) -> Self:
         """Start both services, or adopt those that run in this directory already.
 
@@ -118,12 +119,13 @@ class LocalServices:
             redis_port: loopback port for Redis; a free one by default.
             ephemeral: end them and delete their data with this process, even when it is killed.
             secure: Kafka with TLS, users and an authorizer that denies what nobody allowed; see `security`.
+            lean: Kafka small and quick to start; else with the flags of Kafka's own scripts, to be measured.
 
         Raises:
             LocalServicesError: with cause and cure; nothing that was started by this call is left running.
         """
         layout = Layout.of(directory)
-        java = java_with_kafka(progress)
+        java = dataclasses.replace(java_with_kafka(progress), lean=lean)
         watcher = None
         try:
             with disk_errors("starting Kafka and Redis", layout.root):

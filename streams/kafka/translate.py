@@ -11,6 +11,7 @@ from kafka.net.compat import KafkaNetClient
 from streams.errors import (
     AuthenticationFailed,
     BrokerUnavailable,
+    EndsUnknown,
     Fenced,
     GenerationChanged,
     KafkaFailure,
@@ -69,6 +70,11 @@ _KINDS: tuple[tuple[tuple[type[Exception], ...], type[KafkaFailure], str], ...] 
     (_STALE, GenerationChanged, "drop these records: their new owner polls them again"),
     (_TOO_LARGE, RecordTooLarge, "send fewer rows in one record, or raise max.message.bytes of the topic"),
     (_MISSING, TopicMissing, "create the pipeline's topics first (penstock up creates them), or check the name"),
+    (
+        (kafka_errors.OffsetNotAvailableError,),
+        EndsUnknown,
+        "wait until as many copies are in sync as the topic asks for; start the brokers that are away",
+    ),
     (
         # An unknown broker id: one that is away may leave the metadata between two looks of the library.
         (

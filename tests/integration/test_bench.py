@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 from rich.console import Console
 
-from penstock.bench import children
+from penstock.bench import children, warm_up
 from penstock.bench.candidates import select
 from penstock.bench.figure import write_figure
 from penstock.bench.run import LOW_RATE, Options, run
@@ -25,6 +26,8 @@ pytestmark = [pytest.mark.services, pytest.mark.tensorflow, pytest.mark.timeout(
 def test_rows_are_measured_checked_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Our worker at saturation, the client's limit also in open loop, and a peer whose libraries are not there."""
     monkeypatch.setattr(children, "PEERS_PYTHON", tmp_path / "none/bin/python")
+    # One way alone, ours: it would be three more starts of TensorFlow.
+    monkeypatch.setattr(warm_up, "WAYS", warm_up.WAYS[:1])
     said = io.StringIO()
     chosen = select(["penstock:exactly-once:binary:1:kafka-python", "kafka-client-limit", "quix:binary"])
     options = Options(
@@ -35,10 +38,13 @@ def test_rows_are_measured_checked_and_drawn(tmp_path: Path, monkeypatch: pytest
         open_loop_s=1.5,
         repeat=1,
         directory=tmp_path,
+        warm_s=0.2,
         shares=False,
     )
     outcome = run(options, Console(file=said, width=200))
     assert outcome.problems == (), said.getvalue()
+    first = said.getvalue().splitlines()[0]
+    assert re.match(r"warming the broker +penstock \(exactly-once, binary\) +[1-9][\d,]* answers in 0.2 s", first)
     limit, ours, missing = outcome.rows
     assert (limit.name, ours.name, missing.name) == ("kafka-client-limit", "penstock", "quix")
     for row in (limit, ours):

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from penstock.bench import candidates as names
-from penstock.bench import children
+from penstock.bench import children, kafka_side, warm_up
 from penstock.bench.candidates import CANDIDATES, Candidate, select
 from penstock.bench.errors import UnknownRow
+from penstock.bench.kafka_side import TransactionLog
 from penstock.bench.ratios import ratios
 from penstock.bench.rows import Measured, Row, find
 from penstock.bench.saturation import Window, _Span
@@ -167,6 +170,41 @@ def test_a_peer_without_its_libraries_says_how_to_get_them(monkeypatch: pytest.M
     stranger = Candidate("stranger", "x", "auto-commit", program=known.program, foreign=True)
     assert children.absent(stranger) == "not installed: run make bench"
     assert children.absent(known) is None
+
+
+def test_the_broker_is_warmed_by_every_client_that_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exactly once, one row a request: each client's way through the broker, whoever is measured after."""
+    ways = warm_up.ways()
+    assert [one.name for one in ways] == [names.PENSTOCK, names.BEST_TUNED, names.HANDWRITTEN]
+    assert {(one.delivery, one.encoding, one.rows) for one in ways} == {(names.EXACTLY_ONCE, names.BINARY, 1)}
+    monkeypatch.setattr(warm_up, "absent", lambda one: "gone" if one.name == names.BEST_TUNED else None)
+    assert [one.name for one in warm_up.ways()] == [names.PENSTOCK, names.HANDWRITTEN]
+
+
+def test_a_partition_without_a_leader_yet_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker's log of transactions is made at the first of them; any other refusal is told."""
+    answers: list[Any] = [KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION), (0, 5)]
+
+    class Asked:
+        def __init__(self, _: Any) -> None:
+            pass
+
+        def list_topics(self, *_: Any, **__: Any) -> Any:
+            return SimpleNamespace(topics={TransactionLog.TOPIC: SimpleNamespace(error=None, partitions=[0])})
+
+        def get_watermark_offsets(self, *_: Any, **__: Any) -> Any:
+            answer = answers.pop(0)
+            if isinstance(answer, KafkaError):
+                raise KafkaException(answer)
+            return answer
+
+    monkeypatch.setattr(kafka_side, "Consumer", Asked)
+    monkeypatch.setattr(kafka_side.time, "sleep", lambda _: None)
+    TransactionLog("127.0.0.1:1")
+    assert answers == []
+    answers.append(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
+    with pytest.raises(KafkaException):
+        TransactionLog("127.0.0.1:1")
 
 
 def test_answers_are_read_in_the_form_that_was_asked_for() -> None:

@@ -62,6 +62,7 @@ def test_passwords_are_not_shown() -> None:
     ("theirs", "ours", "cure"),
     [
         (kafka_errors.KafkaTimeoutError("Unable to bootstrap"), errors.BrokerUnavailable, "bootstrap_servers"),
+        (kafka_errors.OffsetNotAvailableError(), errors.EndsUnknown, "copies are in sync"),
         (kafka_errors.NodeNotReadyError(0), errors.BrokerUnavailable, "bootstrap_servers"),
         (kafka_errors.UnknownBrokerIdError(3), errors.BrokerUnavailable, "bootstrap_servers"),
         (kafka_errors.SaslAuthenticationFailedError("no"), errors.AuthenticationFailed, "password"),
