@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from inference_workers.transports import CommitBox
+
 if TYPE_CHECKING:
     from inference_workers.buffer import RecordBuffer
     from inference_workers.ownership import Ownership
@@ -24,6 +26,8 @@ class Lane:
     ownership: Ownership
     buffer: RecordBuffer
     ready: ReadyQueue
+    #: Where the topic's consumer finds what the deliver thread wants committed (at-least-once only).
+    commits: CommitBox = field(default_factory=CommitBox)
 
     @property
     def waiting(self) -> int:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 #: Folder of a node within `.penstock`.
 _FOLDER = "node-{}"
+#: Longest wait for a node, in seconds. Nodes start beside each other and beside whatever a fault test is doing, and a
+#: node that was away replays its log first: with no cores left over, two minutes were not enough.
+READY_TIMEOUT_S = 600.0
 
 
 class LocalCluster:
@@ -108,7 +111,7 @@ class LocalCluster:
         Raises:
             ServiceFailed: it has ended, or takes too long.
         """
-        self._nodes[node_id].wait_ready(self._processes[node_id])
+        self._nodes[node_id].wait_ready(self._processes[node_id], READY_TIMEOUT_S)
 
     def running(self, node_id: int) -> bool:
         """Whether the node's process runs."""

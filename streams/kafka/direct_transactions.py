@@ -16,16 +16,17 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from kafka import TopicPartition, codec
+from kafka import TopicPartition
 from kafka import errors as kafka_errors
 from kafka.partitioner.default import murmur2
 from kafka.protocol.metadata import CoordinatorType
-from kafka.protocol.producer import InitProducerIdRequest
 
-from streams.errors import BrokerUnavailable, Fenced, GenerationChanged, KafkaFailure, OutcomeUnknown, RecordTooLarge
+from streams.errors import GenerationChanged, KafkaFailure, OutcomeUnknown, RecordTooLarge
 from streams.kafka import record_batches, transaction_frames
-from streams.kafka.record_batches import Codec
+from streams.kafka.compression import codec_of
+from streams.kafka.transaction_errors import GENERATION, LATER, MOVED, TOO_LARGE, Patience
 from streams.kafka.transaction_frames import Member, Sealed
+from streams.kafka.transaction_name import take_name
 from streams.kafka.translate import translate
 
 if TYPE_CHECKING:
@@ -45,44 +46,6 @@ NEEDED_LEVEL = 2
 BATCH_BYTES = 256 * 1024
 #: Bytes of a record's frame and of a batch's head, above key, value and headers.
 _FRAME_BYTES = 128
-#: Seconds between two tries of a request that the broker cannot serve yet.
-RETRY_S = 0.005
-MOST_RETRY_S = 0.1
-
-_INIT_VERSION = 5
-
-#: The same request may succeed a moment later, and a broker that had carried it out before says so or does nothing.
-_LATER = (
-    kafka_errors.ConcurrentTransactionsError,
-    kafka_errors.CoordinatorLoadInProgressError,
-    kafka_errors.CoordinatorNotAvailableError,
-    kafka_errors.NotCoordinatorError,
-    kafka_errors.NotLeaderForPartitionError,
-    kafka_errors.LeaderNotAvailableError,
-    kafka_errors.UnknownTopicOrPartitionError,
-    kafka_errors.NotEnoughReplicasError,
-    kafka_errors.NotEnoughReplicasAfterAppendError,
-    kafka_errors.RequestTimedOutError,
-    kafka_errors.KafkaStorageError,
-)
-_MOVED = (kafka_errors.NotCoordinatorError, kafka_errors.CoordinatorNotAvailableError)
-_GENERATION = (
-    kafka_errors.IllegalGenerationError,
-    kafka_errors.UnknownMemberIdError,
-    kafka_errors.RebalanceInProgressError,
-    # See `streams.kafka.transactions`: whether it is another process's, the consumer's next heartbeat says.
-    kafka_errors.FencedInstanceIdError,
-)
-_TOO_LARGE = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
-
-_CODECS: dict[str | None, Codec] = {
-    None: Codec(0, bytes),
-    "none": Codec(0, bytes),
-    "gzip": Codec(1, codec.gzip_encode),
-    "snappy": Codec(2, codec.snappy_encode),
-    "lz4": Codec(3, codec.lz4_encode),
-    "zstd": Codec(4, codec.zstd_encode),
-}
 
 
 class DirectTransactions:
@@ -110,7 +73,7 @@ class DirectTransactions:
         self._timeout_ms = timeout_ms
         self._max_request_bytes = max_request_bytes
         self._batch_bytes = min(BATCH_BYTES, max_request_bytes)
-        self._codec = _codec(settings.client.get("compression_type"))
+        self._codec = codec_of(settings.client.get("compression_type"))
         self._producer_id = self._epoch = -1
         self._start()
 
@@ -231,24 +194,21 @@ class DirectTransactions:
         self, answers: Sequence[tuple[memoryview, int]], sealed: Sequence[tuple[Batch, Sealed]], deadline: float
     ) -> None:
         """Raise what cannot be cured; send again what can."""
-        wait_s = RETRY_S
+        patience = Patience(self._link, deadline)
         by_place = {(batch.topic, batch.partition): (batch, raw) for batch, raw in sealed}
         while True:
             again = []
             for place, error in _produce_errors(answers):
                 batch, raw = by_place[place]
-                if issubclass(error, _TOO_LARGE):
+                if issubclass(error, TOO_LARGE):
                     self._too_large_for_broker(batch)
-                elif not issubclass(error, _LATER):
+                elif not patience.allows(error):
                     raise error(f"writing to {place[0]}/{place[1]}")
-                elif time.monotonic() > deadline:
-                    raise error(f"writing to {place[0]}/{place[1]} until the time was up")
                 else:
                     again.append((batch, raw))
             if not again:
                 return
-            self._link.pause(wait_s)
-            wait_s = min(wait_s * 2, MOST_RETRY_S)
+            patience.wait()
             for topic in {batch.topic for batch, _ in again}:
                 self._link.refresh(topic)
             answers = self._link.gather(self._produce_requests(again, deadline))
@@ -261,30 +221,29 @@ class DirectTransactions:
 
     def _check_offsets(self, answer: tuple[memoryview, int], request: Frame, group: Any, deadline: float) -> None:
         """Raise what cannot be cured; commit again what can."""
-        wait_s = RETRY_S
+        patience = Patience(self._link, deadline)
         while True:
             codes = transaction_frames.offsets_errors(*answer)
             errors = {kafka_errors.for_code(code) for code in codes if code}
             if not errors:
                 return
-            error = min(errors, key=lambda kind: issubclass(kind, _LATER))
-            if issubclass(error, _GENERATION):
+            error = min(errors, key=lambda kind: issubclass(kind, LATER))
+            if issubclass(error, GENERATION):
                 self._abort()
                 raise GenerationChanged(
                     f"the group moved on while a transaction was open ({error.__name__}); it was aborted and nothing "
                     "of it is visible"
                 )
-            if not issubclass(error, _LATER) or time.monotonic() > deadline:
+            if not patience.allows(error):
                 raise error(f"committing offsets for {group.group_id!r}")
-            if issubclass(error, _MOVED):
+            if issubclass(error, MOVED):
                 self._link.forget(CoordinatorType.GROUP, group.group_id)
-            self._link.pause(wait_s)
-            wait_s = min(wait_s * 2, MOST_RETRY_S)
+            patience.wait()
             coordinator = self._link.coordinator(CoordinatorType.GROUP, group.group_id, deadline)
             (answer,) = self._link.gather([(request, coordinator)])
 
     def _end(self, deadline: float, *, committed: bool) -> None:
-        wait_s = RETRY_S
+        patience = Patience(self._link, deadline)
         while True:
             frame = transaction_frames.end(self._transactional_id, self._producer_id, self._epoch, committed=committed)
             coordinator = self._link.coordinator(CoordinatorType.TRANSACTION, self._transactional_id, deadline)
@@ -294,12 +253,11 @@ class DirectTransactions:
             if error is kafka_errors.NoError:
                 self._producer_id, self._epoch = ended.producer_id, ended.producer_epoch
                 return
-            if not issubclass(error, _LATER) or time.monotonic() > deadline:
+            if not patience.allows(error):
                 raise error(f"ending a transaction of {self._transactional_id!r}")
-            if issubclass(error, _MOVED):
+            if issubclass(error, MOVED):
                 self._link.forget(CoordinatorType.TRANSACTION, self._transactional_id)
-            self._link.pause(wait_s)
-            wait_s = min(wait_s * 2, MOST_RETRY_S)
+            patience.wait()
 
     def _abort(self) -> None:
         try:
@@ -310,45 +268,12 @@ class DirectTransactions:
     # --- the start
 
     def _start(self) -> None:
-        deadline = time.monotonic() + self._settings.request_timeout_ms / 1000
-        try:
-            self._take_name(deadline)
-        except (kafka_errors.KafkaError, OSError) as error:
-            failure = translate(error, f"start transactions as {self._transactional_id!r}")
-            if isinstance(failure, Fenced):
-                # Another start of the same name came between: the next try decides which of the two is the last.
-                failure = BrokerUnavailable(str(failure))
-            raise failure from error
-
-    def _take_name(self, deadline: float) -> None:
-        wait_s = RETRY_S
-        while True:
-            try:
-                answer = self._link.call(
-                    InitProducerIdRequest(
-                        transactional_id=self._transactional_id,
-                        transaction_timeout_ms=self._timeout_ms,
-                        producer_id=-1,
-                        producer_epoch=-1,
-                        max_version=_INIT_VERSION,
-                    ),
-                    self._link.coordinator(CoordinatorType.TRANSACTION, self._transactional_id, deadline),
-                )
-            except (kafka_errors.KafkaConnectionError, kafka_errors.NodeNotReadyError):
-                self._link.forget(CoordinatorType.TRANSACTION, self._transactional_id)
-                if time.monotonic() > deadline:
-                    raise
-            else:
-                error = kafka_errors.for_code(answer.error_code)
-                if error is kafka_errors.NoError:
-                    self._producer_id, self._epoch = answer.producer_id, answer.producer_epoch
-                    return
-                if not issubclass(error, _LATER) or time.monotonic() > deadline:
-                    raise error(f"taking up the name {self._transactional_id!r}")
-                if issubclass(error, _MOVED):
-                    self._link.forget(CoordinatorType.TRANSACTION, self._transactional_id)
-            self._link.pause(wait_s)
-            wait_s = min(wait_s * 2, MOST_RETRY_S)
+        self._producer_id, self._epoch = take_name(
+            self._link,
+            self._transactional_id,
+            timeout_ms=self._timeout_ms,
+            within_s=self._settings.request_timeout_ms / 1000,
+        )
 
     # --- errors
 
@@ -375,17 +300,6 @@ class DirectTransactions:
             "raise the limit or answer with less",
             index=index,
         )
-
-
-def _codec(name: str | None) -> Codec:
-    """What a user's `compression_type` stands for; asked at the start, since nothing could be written without."""
-    found = _CODECS.get(name)
-    if found is None or (found.number and not getattr(codec, f"has_{name}")()):
-        usable = ", ".join(one for one in _CODECS if one and (one == "none" or getattr(codec, f"has_{one}")()))
-        raise KafkaFailure(
-            f"kafka.client.compression_type={name!r}: not known, or its library is missing; use {usable}"
-        )
-    return found
 
 
 def _rounds(batches: Sequence[Batch]) -> list[list[Batch]]:

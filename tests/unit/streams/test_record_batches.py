@@ -12,7 +12,7 @@ from kafka.record.memory_records import MemoryRecords
 from kafka.record.util import decode_varint
 
 from streams.errors import KafkaFailure
-from streams.kafka.direct_transactions import _codec
+from streams.kafka.compression import codec_of
 from streams.kafka.record_batches import Codec, encode, varint
 from streams.records import Outgoing, SharedHeaders
 
@@ -73,10 +73,10 @@ def test_records_come_back_in_order(records: list[Outgoing], most_bytes: int) ->
 
 def test_a_compression_that_is_not_there_is_named_with_those_that_are() -> None:
     """At the start, rather than with the first results."""
-    assert _codec("gzip").number == 1
-    assert _codec(None).number == 0
+    assert codec_of("gzip").number == 1
+    assert codec_of(None).number == 0
     with pytest.raises(KafkaFailure, match=r"compression_type='lz5'.*use none, gzip"):
-        _codec("lz5")
+        codec_of("lz5")
 
 
 @pytest.mark.parametrize(("number", "compress"), [(1, codec.gzip_encode)])
