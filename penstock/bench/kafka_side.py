@@ -217,6 +217,11 @@ class Results:
         return [content(message) for arrival in self.arrivals for message in arrival.messages]
 
 
+def key_of(message: Message) -> bytes | None:
+    """The key of a message alone: its headers cost several times as much, on the cores that are measured."""
+    return _bytes(message.key)
+
+
 def content(message: Message) -> tuple[bytes | None, bytes | None, Headers]:
     """Key, value and headers of a message as bytes."""
     headers = [(name, value if isinstance(value, bytes) else b"") for name, value in _headers(message)]

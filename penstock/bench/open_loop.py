@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from penstock.bench.errors import CandidateFailed
-from penstock.bench.kafka_side import PARTITIONS, Results, content, new_producer, send
+from penstock.bench.kafka_side import PARTITIONS, Results, key_of, new_producer, send
 from penstock.bench.saturation import COMPARED, FIRST_RESULT_S
 from penstock.bench.schedule import arrivals, latency
 from penstock.bench.workload import audit, number_of
@@ -91,7 +91,7 @@ def measure(
                 arrival = results.arrivals[-1]
                 newest_s = max(newest_s, arrival.at_s)
                 for message in arrival.messages:
-                    number = number_of(content(message)[0])
+                    number = number_of(key_of(message))
                     if number is not None and number < len(due_s) and np.isnan(seen_s[number]):
                         seen_s[number] = arrival.at_s
                         answered += 1
@@ -124,7 +124,7 @@ def _await_ready(child: Child, results: Results, bootstrap: str, topic: str, wor
         until = time.monotonic() + PROBE_S
         while time.monotonic() < until:
             if results.follow(PROBE_S / 4):
-                numbers = (number_of(content(m)[0], "probe") for m in results.arrivals[-1].messages)
+                numbers = (number_of(key_of(m), "probe") for m in results.arrivals[-1].messages)
                 answered.update(number for number in numbers if number is not None)
         ready = {number % PARTITIONS for number in answered} == set(range(PARTITIONS))
         child.check()
