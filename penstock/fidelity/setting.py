@@ -33,8 +33,8 @@ JOIN_S = 0.3
 #: Seconds that a partition is not read while it moves, as the logs of live runs show it (see `events.pauses_s`).
 PAUSE_S = 0.3
 
-#: Seconds within which an answer is in time: about four full batches.
-OBJECTIVE_S = 8.0
+#: Seconds within which an answer is in time: more than two full batches.
+OBJECTIVE_S = 5.0
 
 #: A batch of n records holds the device for 0.8 s + 0.16 s n, at most 8: 3.8 a second. Waited for, not computed.
 KIND = SimulatedType("cpu", ServiceCurve(0.8, 0.16, 8), boot_s=BOOT_S + JOIN_S, min_workers=1, max_workers=8)
