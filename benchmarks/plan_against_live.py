@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import shutil
 import sys
 import tempfile
 import threading
@@ -109,6 +110,8 @@ def _measure(given: argparse.Namespace, place: Path) -> dict[str, Any]:
     objective = Objective(given.objective_ms / 1000, 0.99)
     report = given.report or place
     report.mkdir(parents=True, exist_ok=True)
+    # A worker's log says when it is ready: an earlier run's would say so at once.
+    shutil.rmtree(report / "logs", ignore_errors=True)
     with Training(cache_directory({}, Path.home()) / "models") as training:
         digits = training.result()
     _say("profiling the digits model on the emulated device")
