@@ -90,6 +90,11 @@ class PolicySettings:
     #: Seconds for which a larger fleet that answered no more requests a second is not tried again, the first time; then
     #: twice as long each time.
     unhelpful_hold_s: float = 600.0
+    #: Seconds of use, behind its boot, over which a worker of a slow type must pay where there are several types.
+    stay_s: float = 300.0
+    #: Seconds of a fast worker that a second of one worker's worth of late load is weighed with where a worker of a
+    #: slow type joins or leaves and partitions move.
+    change_price: float = 30.0
     #: Multiple of the actuation delay after which a worker that was started and never became ready is no longer waited
     #: for.
     start_patience: float = 3.0
@@ -159,4 +164,6 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "drain_price": (0, _ANY, _DEFAULT),
     "drain_keep_s": (0, _ANY, _DEFAULT),
     "unhelpful_hold_s": (0, _ANY, _DEFAULT),
+    "stay_s": (0, _ANY, _DEFAULT),
+    "change_price": (0, _ANY, _DEFAULT),
 }

@@ -65,6 +65,6 @@ def drained_by(
     """
     spare = _EFFICIENCY / carrying.busiest - rate
     drain_s = np.where(spare > 0, np.minimum(backlog / np.maximum(spare, 1e-9), _LONGEST_S), 10 * _LONGEST_S)
-    cost = carrying.counts * (overhead_s + drain_s) + late_price * rate * drain_s
+    cost = carrying.price * (overhead_s + drain_s) + late_price * rate * drain_s
     cost[carrying.counts < least] = np.inf
     return int(carrying.counts[int(np.argmin(cost))])

@@ -50,6 +50,8 @@ class Carrying:
     table: Floats
     #: Logarithm of the highest rate in the grid over the lowest.
     span: float
+    #: Price of each candidate in prices of one worker, shape (c,): what is weighed; of one type its count.
+    price: Floats
 
     def place(self, count: int) -> int:
         """Place of the smallest candidate that is at least `count`; the last where all are smaller."""
@@ -83,7 +85,22 @@ def carrying(shares: tuple[float, ...], most: int) -> Carrying:
         busiest[place] = loads.max()
         over = np.clip((rates[:, None] * loads - 1) / _RAMP + 0.5, 0.0, 1.0)
         table[:, place] = over @ (loads * multiples)
-    return Carrying(counts, busiest, table, span)
+    return Carrying(counts, busiest, table, span, counts.astype(np.float64))
+
+
+@functools.lru_cache(maxsize=16)
+def pooled(most: int) -> Carrying:
+    """The table where each of c workers has exactly 1 / c of the load: needs in workers' worth, whoever carries them.
+
+    Args:
+        most: Highest need.
+    """
+    counts = candidates(most)
+    span = math.log(4.0 * counts[-1] / _LOWEST)
+    rates = _LOWEST * np.exp(np.arange(_GRID + 1) / _GRID * span)
+    busiest = 1.0 / counts
+    table = np.clip((rates[:, None] * busiest - 1) / _RAMP + 0.5, 0.0, 1.0)
+    return Carrying(counts, busiest, table, span, counts.astype(np.float64))
 
 
 def candidates(most: int) -> Ints:

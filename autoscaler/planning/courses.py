@@ -171,12 +171,12 @@ def step(
     able = np.array([capacity(int(count), carrying) for count in serving.tolist()])
     backlog = np.maximum(0.0, learnt.backlog + (load - able) * tick_s)
     late = np.where(backlog > terms.slack_s * able, load, 0.0) * tick_s
+    prices = np.array([carrying.price[carrying.place(int(count))] for count in now.tolist()])
     before = learnt.declared[-1]
     shrunk = np.maximum(0, before - now) / np.maximum(before, 1)
     grown = np.maximum(0, serving - learnt.serving) / np.maximum(serving, 1)
     busy = np.minimum(load / np.maximum(able, 1e-9), 0.98)
-    late_s = max(0.0, terms.pause_s - terms.within_s) + terms.pause_s * 0.5 * busy / (1 - busy)
-    moved = (shrunk + grown) * np.minimum(_LONGEST_MOVE_S, late_s) * load
+    moved = (shrunk + grown) * move_late_s(terms.pause_s, terms.within_s, busy) * load
     kept = 0.5 ** (tick_s / terms.half_life_s) if learning else 0.0
     learnt = replace(
         learnt,
@@ -184,7 +184,7 @@ def step(
         declared=declared,
         serving=serving,
         backlog=backlog,
-        paid=kept * learnt.paid + now * tick_s,
+        paid=kept * learnt.paid + prices * tick_s,
         late=kept * learnt.late + late,
         moved=kept * learnt.moved + moved,
         load=kept * learnt.load + load * tick_s,
@@ -197,12 +197,22 @@ def step(
 def late_share(learnt: Learnt) -> Floats:
     """Late share of each course as believed: modelled, with what measuring says of the model, and the prior."""
     mean = learnt.load / max(learnt.seconds, 1e-9)
-    floor = _FACTOR_S * mean
-    factor = (learnt.measured - learnt.late[-1] + floor) / (learnt.moved[-1] + floor) if floor > 0 else 1.0
-    factor = min(max(factor, _FACTOR[0]), _FACTOR[1])
-    believed = learnt.late[:-1] + factor * learnt.moved[:-1]
+    believed = learnt.late[:-1] + moves_factor(learnt) * learnt.moved[:-1]
     weight = _PRIOR_S * mean
     return np.asarray((believed + _PRIOR * weight) / max(learnt.load + weight, 1e-9))
+
+
+def moves_factor(learnt: Learnt) -> float:
+    """By how much moves were measured to make more late than they are modelled to."""
+    floor = _FACTOR_S * learnt.load / max(learnt.seconds, 1e-9)
+    factor = (learnt.measured - learnt.late[-1] + floor) / (learnt.moved[-1] + floor) if floor > 0 else 1.0
+    return float(min(max(factor, _FACTOR[0]), _FACTOR[1]))
+
+
+def move_late_s(pause_s: float, within_s: float, busy: Floats) -> Floats:
+    """Seconds for which what arrives on a partition that moves is late, by the utilisation of its new owner."""
+    late_s = max(0.0, pause_s - within_s) + pause_s * 0.5 * busy / (1 - busy)
+    return np.minimum(_LONGEST_MOVE_S, late_s)
 
 
 def _best(learnt: Learnt, terms: Terms) -> int:

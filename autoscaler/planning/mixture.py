@@ -68,17 +68,17 @@ class Mixes:
     price: Floats
     #: Whether the fleet carries the need, shape (m, L).
     carries: NDArray[np.bool_]
-    #: Needs that the slow workers carry without any fast one, shape (m,).
-    alone: Floats
+    #: Place of the nearest combination that is not larger, by counts of the slow types.
+    index: Ints
 
     def place(self, need: float) -> int:
         """Place of the smallest level that is at least `need`; the last where all are smaller."""
         return min(int(np.searchsorted(self.levels, need - 1e-9)), self.levels.size - 1)
 
-    def row(self, counts: tuple[int, ...]) -> int | None:
-        """Place of a combination of slow types; `None` = it is not among them."""
-        found = np.flatnonzero((self.slow == np.array(counts, dtype=np.int64)).all(axis=1))
-        return int(found[0]) if found.size else None
+    def rows(self, counts: Ints) -> Ints:
+        """Places of combinations of slow types, shape (n, types - 1): the nearest that is not larger in any of them."""
+        most = np.array(self.index.shape, dtype=np.int64) - 1
+        return np.asarray(self.index[tuple(np.minimum(counts, most).T)])
 
     def fleet(self, row: int, level: int) -> tuple[int, ...]:
         """Workers by type, the fast type last."""
@@ -108,6 +108,9 @@ def mixes(
     tops = [min(kind.max_workers, most) for kind in kinds]
     levels = candidates(max(1, math.ceil(sum(top * kind.worth for top, kind in zip(tops, kinds, strict=True)))))
     slow = _combinations(kinds[:-1], tops, most)
+    # Where even the fewest of all types are too many, the upper bound wins.
+    roomy = slow.sum(axis=1) + min(fast.min_workers, tops[-1]) <= most
+    slow = slow[roomy] if roomy.any() else slow
     held = np.array([_held(kind.worth, levels, shares) for kind in kinds])
     missing = partitions - slow @ held[:-1]
     beside = slow.sum(axis=1)
@@ -129,7 +132,7 @@ def mixes(
         fast=counts.astype(np.int64),
         price=total,
         carries=carries,
-        alone=np.where(missing <= 0, levels, 0).max(axis=1).astype(np.float64),
+        index=_index(slow),
     )
 
 
@@ -144,6 +147,15 @@ def _combinations(slow: tuple[MixKind, ...], tops: list[int], most: int) -> Ints
         longest[:] = longest[:4] + longest[5::2] if len(longest) > 8 else longest[:-1]  # noqa: PLR2004
     found = [counts for counts in itertools.product(*ranges) if sum(counts) <= most]
     return np.array(found, dtype=np.int64).reshape(len(found), len(slow))
+
+
+def _index(slow: Ints) -> Ints:
+    shape = tuple((slow.max(axis=0) + 1).tolist())
+    index = np.zeros(shape, dtype=np.int64)
+    for counts in np.ndindex(shape):
+        fits = np.flatnonzero((slow <= np.array(counts, dtype=np.int64)).all(axis=1))
+        index[counts] = fits[int(np.argmax(slow[fits].sum(axis=1)))] if fits.size else 0
+    return index
 
 
 def _held(worth: float, levels: Ints, shares: tuple[float, ...]) -> Ints:

@@ -103,6 +103,8 @@ def foresee(
     memory: Memory,
     limits: Bounds,
     forecaster: Forecaster | None = None,
+    worth: Carrying | None = None,
+    margins: tuple[courses.Margin, ...] = courses.MARGINS,
 ) -> tuple[Outlook | None, Memory]:
     """Look ahead.
 
@@ -117,6 +119,9 @@ def foresee(
         memory: What the call before returned.
         limits: Fewest and most workers that there may be.
         forecaster: With the settings' forecast, and whoever does its slow fits; by default they are done here.
+        worth: What is carried by needs in workers' worth, where other types carry it too; `ready`, `declared` and the
+            answer are in the same unit. `None` = workers of `kind` alone.
+        margins: To choose from, as many as `courses.MARGINS`.
 
     Returns:
         What is foreseen, `None` where the newest seconds are not known or history is short; and what to remember.
@@ -125,17 +130,20 @@ def foresee(
     state = forecaster.update(history, memory.forecast or forecaster.initial())
     memory = replace(memory, forecast=state)
     actuation_s = kind.boot_s + settings.rebalance_pause_s + settings.tick_s
-    beyond_s = max(margin.beyond_s for margin in courses.MARGINS)
+    beyond_s = max(margin.beyond_s for margin in margins)
     paths = forecaster.paths(state, actuation_s + beyond_s + _STEP_S, _STEP_S, _PATHS)
     if paths is None:
         return None, memory
     memory = _with_shares(observation, history, memory)
-    table = carrying(memory.shares, kind.max_workers)
+    table = carrying(memory.shares, kind.max_workers) if worth is None else worth
     per_worker = kind.curve.capacity_per_s
     loads = paths.rates / per_worker
     now = float(history.recent[-_NOW_S:].mean()) / per_worker
     level = max(1.0, paths.level.per_s / per_worker)
-    needs = _needs(loads, level, int(actuation_s // _STEP_S), table)
+    needs = _needs(loads, level, int(actuation_s // _STEP_S), table, margins)
+    if worth is not None:
+        # A step in the price is no reason to give up what is there now.
+        needs = np.maximum(needs, math.ceil(level))
     terms = _terms(settings, kind, objective, actuation_s, limits)
     learning = int(history.counts.size) >= settings.learning_s
     learnt, declared_by, late = courses.step(
@@ -152,7 +160,9 @@ def foresee(
         boot_s=kind.boot_s, carrying=table, terms=terms, learning=learning,
     )  # fmt: skip
     memory = replace(memory, learnt=learnt, played=played)
-    if late and learning:
+    # A mix begins with a guess in each type, and what the first order of the slow ones was too late for says little.
+    learnt_s = settings.foresight_s + kind.boot_s if worth is not None else 0.0
+    if late and learning and history.counts.size >= learnt_s:
         memory = replace(memory, surprise_until_s=observation.at_s + settings.surprise_keep_s)
     asked = {"paths": int(declared_by[learnt.chosen])}
     # A clock that was set back does not make it last longer.
@@ -164,7 +174,8 @@ def foresee(
     )  # fmt: skip
     if history.counts.size < settings.foresight_s:
         return None, memory
-    margin, patience_s = courses.courses()[learnt.chosen]
+    number, patience = divmod(learnt.chosen, len(courses.PATIENCES_S))
+    margin, patience_s = margins[number], courses.PATIENCES_S[patience]
     return (
         Outlook(
             workers=max(asked.values()),
@@ -186,6 +197,15 @@ def foresee(
         ),
         memory,
     )
+
+
+def further(
+    settings: PolicySettings, memory: Memory, horizon_s: float, step_s: float, forecaster: Forecaster | None
+) -> Paths | None:
+    """Paths beyond the actuation delay that `foresee` looks at, after it; `None` = the newest seconds are not known."""
+    if memory.forecast is None:
+        return None
+    return (forecaster or _forecaster(settings.forecast)).paths(memory.forecast, horizon_s, step_s, _PATHS)
 
 
 def _terms(
@@ -215,16 +235,18 @@ def _with_shares(observation: Observation, history: ArrivalHistory, memory: Memo
     return replace(memory, shares=shares, shares_at_s=observation.at_s)
 
 
-def _needs(loads: Floats, level: float, served_from: int, table: Carrying) -> Ints:
+def _needs(
+    loads: Floats, level: float, served_from: int, table: Carrying, margins: tuple[courses.Margin, ...]
+) -> Ints:
     """Workers needed by margin: the most of what is needed until new ones serve, and of what is needed then."""
     needs = []
-    for margin in courses.MARGINS:
+    for margin in margins:
         until = served_from + max(1, int(margin.beyond_s // _STEP_S))
         highest = {0: loads[:, :until].max(axis=1), 1: loads[:, served_from:until].max(axis=1)}
         most = 0
         for rates in highest.values():
             uncarried = table.overloaded(rates / margin.utilisation)
-            cost = table.counts + margin.late_price * level * uncarried
+            cost = table.price + margin.late_price * level * uncarried
             most = max(most, int(table.counts[int(np.argmin(cost))]))
         needs.append(most)
     return np.array(needs, dtype=np.int64)

@@ -14,6 +14,7 @@ from autoscaler.forecasting import ForecastMemory, changes, forecast
 from autoscaler.model import Action, Decision, Plan
 from autoscaler.planning import headroom, steps
 from autoscaler.planning.sizing import Situation, pooled, size
+from autoscaler.policies import mixed
 from autoscaler.policies.bounds import Bounds, bounds
 from autoscaler.policies.foresight import Memory, Outlook, foresee
 from autoscaler.policies.hysteresis import NeedWindow
@@ -22,10 +23,11 @@ from autoscaler.progress import words as stuck_words
 from autoscaler.queueing.split import busiest_share, smoothed_shares
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from autoscaler.forecasting import Forecaster
     from autoscaler.model import ArrivalHistory, Forecast, HeadRoom, Objective, Observation, WorkerType
+    from autoscaler.policies.remembered import Remembered
     from autoscaler.settings import PolicySettings
 
 #: Seconds of counts behind the index of dispersion used in sizing.
@@ -51,6 +53,10 @@ class PolicyState:
     grown_at_s: float | None = None
     #: Count before that.
     grown_from: int = 0
+    #: The same by type, where there are several.
+    types: Mapping[str, Remembered] = field(default_factory=dict)
+    #: Since when another combination of slow types has been cheaper; `None` = it is not.
+    slow_since_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +88,7 @@ def decide(
     Args:
         observation: All that is known; its `at_s` is the only clock.
         settings: How to decide.
-        worker_types: As learnt (`PipelineState.worker_types`). The first is scaled; declared workers of
-            others are left as they are.
+        worker_types: As learnt (`PipelineState.worker_types`); of several the mix is chosen (`policies.mixed`).
         objective: What must hold.
         state: What the last call returned; `PolicyState()` at first.
         forecaster: See `foresee`.
@@ -96,6 +101,8 @@ def decide(
     """
     if not worker_types:
         raise NoWorkerTypes("worker_types is empty: name at least one worker type in the settings")
+    if len(worker_types) > 1:
+        return mixed.decide(observation, settings, worker_types, objective, state, forecaster=forecaster)
     kind = worker_types[0]
     limits = bounds(kind, observation.partitions, observation.control)
     fleet = _fleet(observation, settings, kind, state)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from autoscaler.simulation import hindsight
-from autoscaler.simulation.fleets import Fleets, candidates, useful_counts
+from autoscaler.simulation.fleets import Fleets, candidates, patience_s, useful_counts
 from autoscaler.simulation.polish import polish
 from autoscaler.simulation.schedule import Change, Executed, Executor, Schedule
 
@@ -35,8 +35,6 @@ STEP_S = 5
 _MOST_STEPS = 5000
 #: Levels of backlog, closer to each other near 0.
 _LEVELS = 64
-#: Part of its capacity that a fleet is taken to carry: what chance leaves of it at an objective of many batches.
-_CARRIED = 0.97
 #: Highest and lowest price of a late record, in prices of serving one.
 _CHEAPEST, _DEAREST = 0.1, 1e6
 _NARROWINGS = 18
@@ -152,8 +150,7 @@ class _Problem:
         window = np.ones(self._step_s) / self._step_s
         peak = float(np.convolve(self._per_s, window, mode="same").max())
         self.fleets: Fleets = candidates(scenario, shares, peak, executor.first)
-        slowest_s = max(kind.curve.seconds(kind.curve.max_batch) for kind in types)
-        self._patience_s = max(0.1 * scenario.objective_s, scenario.objective_s - slowest_s)
+        self._patience_s = patience_s(scenario)
         top = 10 * max(peak, 1.0) * max(1.0, scenario.objective_s)
         self._grid = top * np.linspace(0.0, 1.0, _LEVELS) ** 2
         self._unit = min(kind.price_per_hour / 3600 / kind.curve.capacity_per_s for kind in types)
@@ -168,7 +165,7 @@ class _Problem:
             self._step_s,
             math.ceil(self._scenario.warm_up_s),
             self.fleets.price_per_hour / 3600,
-            self.fleets.capacity_per_s * _CARRIED,
+            self.fleets.carried_per_s,
             self.fleets.boot_price,
             self.fleets.moved,
             self._scenario.rebalance_pause_s,

@@ -17,9 +17,19 @@ if TYPE_CHECKING:
     from autoscaler.simulation.scenario import Scenario, SimulatedType
 
     Floats = NDArray[np.float64]
+    #: Workers by type.
+    Fleet = tuple[int, ...]
 
 #: Most fleets looked at; a plan's time grows with the square of it.
 MOST = 72
+#: The same of mixed fleets.
+MOST_MIXED = 110
+#: Late records of one worker are few while its load is below its capacity by this over capacity x patience: a queue
+#: with a drift of -d and a variance of 1 for each record is longer than x with chance exp(-2 d x), here one in a thousand.
+_SPARE = 3.5
+_LEAST_CARRIED = 0.9
+#: Part of its capacity that a fleet of one type is taken to carry.
+_CARRIED = 0.97
 #: Fleets that carry more than this times the highest load are of no use.
 _ROOM = 1.3
 
@@ -33,6 +43,8 @@ class Fleets:
     price_per_hour: Floats
     #: Records a second at which the busiest worker is full, shape (F,).
     capacity_per_s: Floats
+    #: Records a second that it carries with hardly one late by chance, shape (F,).
+    carried_per_s: Floats
     #: Price of the boots from one fleet to another, shape (F, F).
     boot_price: Floats
     #: Part of the partitions that pause in the change, shape (F, F).
@@ -66,31 +78,74 @@ def candidates(scenario: Scenario, shares: Floats, peak_per_s: float, first: dic
             price = sum(n * kind.price_per_hour for n, kind in zip(fleet, types, strict=True))
             found[fleet] = (price, capacity(fleet, types, shares))
     limit = max(peak_per_s * _ROOM, min((carried for _, carried in found.values()), default=0.0))
-    # Of two fleets, one that carries no more and costs more is of no use, but for what the change costs: so those are
-    # kept that are nearly as good.
+    # In order of price.
     ordered = sorted(found, key=lambda fleet: found[fleet])
+    kept = _on_the_way(ordered, found, limit) if len(types) == 1 else _worth_it(ordered, found, limit)
+    chosen = [beginning, *(fleet for fleet in kept if fleet != beginning)]
+    return _described(chosen, scenario, shares)
+
+
+def _on_the_way(ordered: list[Fleet], found: dict[Fleet, tuple[float, float]], limit: float) -> list[Fleet]:
+    """Of one type: each that carries more than the one before, up to the limit."""
     best, kept = 0.0, []
     for fleet in ordered:
         carried = found[fleet][1]
-        if carried > best * (0.9 if len(types) > 1 else 1.0):
+        if carried > best:
             kept.append(fleet)
         best = max(best, carried)
         if best > limit:
             break
     while len(kept) > MOST:
         kept = kept[::2]
-    chosen = [beginning, *(fleet for fleet in kept if fleet != beginning)]
-    return _described(chosen, scenario, shares)
+    return kept
 
 
-def capacity(fleet: tuple[int, ...], types: tuple[SimulatedType, ...], shares: Floats) -> float:
-    """Records a second at which the first worker of the fleet is full, with partitions given by capacity."""
+def _worth_it(ordered: list[Fleet], found: dict[Fleet, tuple[float, float]], limit: float) -> list[Fleet]:
+    """Of several types: also dearer ones than need be, since they are reached sooner or for a short while.
+
+    A fleet is left out where one with no more workers of any type carries as much; of the others those that cost most
+    over the cheapest that carries as much are left out first.
+    """
+    prices = np.array([found[fleet][0] for fleet in ordered])
+    carried = np.array([found[fleet][1] for fleet in ordered])
+    counts = np.array(ordered)
+    over: list[tuple[float, int]] = []
+    for place in range(len(ordered)):
+        smaller = (counts <= counts[place]).all(axis=1)
+        smaller[place] = False
+        enough = carried >= carried[place]
+        if (smaller & enough).any() or (smaller & (carried > limit)).any():
+            continue
+        over.append((float(prices[place] / prices[enough].min()), place))
+    return [ordered[place] for _, place in sorted(over)[:MOST_MIXED]]
+
+
+def capacity(
+    fleet: Fleet, types: tuple[SimulatedType, ...], shares: Floats, patience_s: float | None = None
+) -> float:
+    """Records a second at which the first worker of the fleet is full, with partitions given by capacity.
+
+    Args:
+        fleet: Workers by type.
+        types: The types.
+        shares: Of the arrivals by partition.
+        patience_s: Seconds that a record may wait: with them a worker is full where chance begins to make it late.
+    """
     capacities = _capacities(fleet, types)
     if not capacities:
         return 0.0
     owner = np.array(assignment.assign(shares.size, capacities, [-1] * shares.size))
     load = np.bincount(owner, shares, len(capacities))
-    return float(np.min(np.array(capacities)[load > 0] / load[load > 0]))
+    able = np.array(capacities)
+    if patience_s is not None:
+        able *= np.maximum(_LEAST_CARRIED, 1 - _SPARE / (able * patience_s))
+    return float(np.min(able[load > 0] / load[load > 0]))
+
+
+def patience_s(scenario: Scenario) -> float:
+    """Seconds that a record may wait for its batch."""
+    slowest_s = max(kind.curve.seconds(kind.curve.max_batch) for kind in scenario.worker_types)
+    return max(0.1 * scenario.objective_s, scenario.objective_s - slowest_s)
 
 
 def _counts(kind: SimulatedType, partitions: int, *, only: bool) -> list[int]:
@@ -108,7 +163,7 @@ def _capacities(fleet: tuple[int, ...], types: tuple[SimulatedType, ...]) -> lis
 
 def _described(fleets: list[tuple[int, ...]], scenario: Scenario, shares: Floats) -> Fleets:
     types = scenario.worker_types
-    size = len(fleets)
+    size, size_types = len(fleets), len(types)
     boot, moved = np.zeros((size, size)), np.zeros((size, size))
     for i, before in enumerate(fleets):
         for j, after in enumerate(fleets):
@@ -123,6 +178,14 @@ def _described(fleets: list[tuple[int, ...]], scenario: Scenario, shares: Floats
         fleets=tuple(fleets),
         price_per_hour=np.array([sum(n * k.price_per_hour for n, k in zip(f, types, strict=True)) for f in fleets]),
         capacity_per_s=np.array([capacity(fleet, types, shares) for fleet in fleets]),
+        carried_per_s=np.array(
+            [
+                capacity(fleet, types, shares) * _CARRIED
+                if size_types == 1
+                else capacity(fleet, types, shares, patience_s(scenario))
+                for fleet in fleets
+            ]
+        ),
         boot_price=boot,
         moved=moved,
     )

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from autoscaler.simulation.schedule import Change, Executed, Executor, Schedule
 
-#: Seconds by which a change is moved.
-_MOVES_S = (1.0, 2.0, 4.0, 8.0, 16.0)
+#: Seconds by which a change is moved, and further ones where there are several types: a GPU is on its way for long.
+_MOVES_S, _FAR_S = (1.0, 2.0, 4.0, 8.0, 16.0), (32.0, 64.0)
 #: Rounds of all moves, and the records served in them at most: what is gained falls off soon.
 _ROUNDS, _MOST_RECORDS = 3, 600_000_000
 
@@ -43,10 +43,12 @@ def polish(
         progress: Is told the part done (0-1).
     """
     best = start
-    runs = max(len(_MOVES_S) * 2, _MOST_RECORDS // max(1, executor.load.arrivals_s.size))
-    rounds = min(_ROUNDS, runs // (len(_MOVES_S) * 2))
+    mixed = len(executor.scenario.worker_types) > 1
+    moves_s = (*_MOVES_S, *_FAR_S) if mixed else _MOVES_S
+    runs = max(len(moves_s) * 2, _MOST_RECORDS // max(1, executor.load.arrivals_s.size))
+    rounds = min(_ROUNDS, runs // (len(moves_s) * 2))
     for number in range(rounds):
-        moves = [move for parity in (0, 1) for move in _tried(executor, best, parity)]
+        moves = [move for parity in (0, 1) for move in _tried(executor, best, parity, moves_s)]
         better = _kept(executor, best, moves, allowed)
         if progress is not None:
             progress((number + 1) / rounds)
@@ -56,7 +58,7 @@ def polish(
     return best
 
 
-def _tried(executor: Executor, best: Executed, parity: int) -> list[_Move]:
+def _tried(executor: Executor, best: Executed, parity: int, moves_s: tuple[float, ...]) -> list[_Move]:
     """What moving each second change does: those to start later, those to stop earlier."""
     prices = {kind.name: kind.price_per_hour / 3600 for kind in executor.scenario.worker_types}
     boots = {kind.name: kind.boot_s for kind in executor.scenario.worker_types}
@@ -67,7 +69,7 @@ def _tried(executor: Executor, best: Executed, parity: int) -> list[_Move]:
     felt_s = [change.at_s + (boots[change.kind] if change.by > 0 else 0.0) for change in chosen]
     order = np.argsort(felt_s)
     chosen = [chosen[i] for i in order]
-    for by_s in _MOVES_S:
+    for by_s in moves_s:
         moved = {change: _moved(change, by_s) for change in chosen}
         tried = executor.run(_with(best.schedule, moved))
         edges = np.append(np.sort(felt_s) - by_s - 1.0, np.inf)
