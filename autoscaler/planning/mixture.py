@@ -1,9 +1,9 @@
 """The cheapest mix of worker types for a need, exactly, for all needs at once.
 
-The *fast* type is the one that serves soonest after it is asked for; a need is counted in its workers' worth. The others
-are *slow*. A partition belongs to one worker, and the group shares them out so that the busiest worker is least busy
-(`streams.placement`). So a fleet carries a load of R workers' worth if and only if its workers can hold all P partitions
-between them, where a worker worth w holds at most q_w(R) of them:
+The *fast* type is the one that serves soonest after it is asked for; a need is counted in its workers' worth. The
+others are *slow*. A partition belongs to one worker, and the group shares them out so that the busiest worker is least
+busy (`streams.placement`). So a fleet carries a load of R workers' worth if and only if its workers can hold all P
+partitions between them, where a worker worth w holds at most q_w(R) of them:
 
     minimise    sum over k of price_k n_k
     subject to  sum over k of q_k(R) n_k >= P,    low <= sum over k of n_k <= high,    min_k <= n_k <= max_k
@@ -91,9 +91,7 @@ class Mixes:
 
 
 @functools.lru_cache(maxsize=16)
-def mixes(
-    kinds: tuple[MixKind, ...], shares: tuple[float, ...], *, fewest: int = 0, most: int | None = None
-) -> Mixes:
+def mixes(kinds: tuple[MixKind, ...], shares: tuple[float, ...], *, fewest: int = 0, most: int | None = None) -> Mixes:
     """The table for these types and partitions.
 
     Args:

@@ -235,9 +235,7 @@ def _with_shares(observation: Observation, history: ArrivalHistory, memory: Memo
     return replace(memory, shares=shares, shares_at_s=observation.at_s)
 
 
-def _needs(
-    loads: Floats, level: float, served_from: int, table: Carrying, margins: tuple[courses.Margin, ...]
-) -> Ints:
+def _needs(loads: Floats, level: float, served_from: int, table: Carrying, margins: tuple[courses.Margin, ...]) -> Ints:
     """Workers needed by margin: the most of what is needed until new ones serve, and of what is needed then."""
     needs = []
     for margin in margins:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from autoscaler.forecasting import Forecaster
     from autoscaler.model import ArrivalHistory, Forecast, HeadRoom, Objective, Observation, WorkerType
-    from autoscaler.policies.remembered import Remembered
+    from autoscaler.policies.standings import Remembered
     from autoscaler.settings import PolicySettings
 
 #: Seconds of counts behind the index of dispersion used in sizing.

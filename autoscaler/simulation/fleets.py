@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 MOST = 72
 #: The same of mixed fleets.
 MOST_MIXED = 110
-#: Late records of one worker are few while its load is below its capacity by this over capacity x patience: a queue
-#: with a drift of -d and a variance of 1 for each record is longer than x with chance exp(-2 d x), here one in a thousand.
+#: Late records of a worker are few while its load is below its capacity by this over capacity x patience, as a part:
+#: a queue with a drift of -d and a variance of 1 for each record is longer than x with chance exp(-2 d x), here one in
+#: a thousand. Never below the second part of the capacity.
 _SPARE = 3.5
 _LEAST_CARRIED = 0.9
 #: Part of its capacity that a fleet of one type is taken to carry.
@@ -120,9 +121,7 @@ def _worth_it(ordered: list[Fleet], found: dict[Fleet, tuple[float, float]], lim
     return [ordered[place] for _, place in sorted(over)[:MOST_MIXED]]
 
 
-def capacity(
-    fleet: Fleet, types: tuple[SimulatedType, ...], shares: Floats, patience_s: float | None = None
-) -> float:
+def capacity(fleet: Fleet, types: tuple[SimulatedType, ...], shares: Floats, patience_s: float | None = None) -> float:
     """Records a second at which the first worker of the fleet is full, with partitions given by capacity.
 
     Args:
@@ -163,7 +162,7 @@ def _capacities(fleet: tuple[int, ...], types: tuple[SimulatedType, ...]) -> lis
 
 def _described(fleets: list[tuple[int, ...]], scenario: Scenario, shares: Floats) -> Fleets:
     types = scenario.worker_types
-    size, size_types = len(fleets), len(types)
+    size, alone = len(fleets), len(types) == 1
     boot, moved = np.zeros((size, size)), np.zeros((size, size))
     for i, before in enumerate(fleets):
         for j, after in enumerate(fleets):
@@ -181,7 +180,7 @@ def _described(fleets: list[tuple[int, ...]], scenario: Scenario, shares: Floats
         carried_per_s=np.array(
             [
                 capacity(fleet, types, shares) * _CARRIED
-                if size_types == 1
+                if alone
                 else capacity(fleet, types, shares, patience_s(scenario))
                 for fleet in fleets
             ]

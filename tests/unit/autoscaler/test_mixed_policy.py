@@ -137,9 +137,13 @@ def test_a_gpu_goes_only_when_cpu_workers_can_take_over() -> None:
 def test_a_person_bounds_the_whole_fleet_and_pauses_it() -> None:
     """`max` counts workers of all types; a pause keeps all of them; advice does nothing."""
     kinds, fleet = (CPU_TYPE, GPU_TYPE), {"cpu": 3, "gpu": 1}
-    few, _ = decide(seen(600.0, 9000.0, fleet, control=Control(max_workers=4)), SETTINGS, kinds, OBJECTIVE, PolicyState())
+    few, _ = decide(
+        seen(600.0, 9000.0, fleet, control=Control(max_workers=4)), SETTINGS, kinds, OBJECTIVE, PolicyState()
+    )
     assert sum(few.fleet.values()) <= 4
-    paused, _ = decide(seen(600.0, 9000.0, fleet, control=Control(paused=True)), SETTINGS, kinds, OBJECTIVE, PolicyState())
+    paused, _ = decide(
+        seen(600.0, 9000.0, fleet, control=Control(paused=True)), SETTINGS, kinds, OBJECTIVE, PolicyState()
+    )
     assert dict(paused.fleet) == fleet
     assert (paused.action, paused.bound) == (Action.HOLD, "paused")
     advised, state = decide(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.planning import stays
-from autoscaler.planning.mixture import MixKind, Mixes, mixes
+from autoscaler.planning.mixture import Mixes, MixKind, mixes
 
 GPU, CPU = MixKind("gpu", 19.0, 8.0, 0, 4), MixKind("cpu", 1.0, 1.0, 1, 64)
 BOOT_S, STEP_S = 90.0, 10.0
