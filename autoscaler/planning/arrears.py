@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from autoscaler.planning.carrying import Carrying
 
     Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
 
 #: Part of its capacity that a worker with a backlog serves at: batches are full.
 _EFFICIENCY = 0.985
@@ -47,13 +48,35 @@ def capacity(workers: int, carrying: Carrying) -> float:
     return _EFFICIENCY / float(carrying.busiest[carrying.place(workers)])
 
 
+def capacities(workers: Ints, carrying: Carrying) -> Floats:
+    """`capacity` of many counts at once, of the shape of `workers`."""
+    places = np.minimum(np.searchsorted(carrying.counts, workers), carrying.counts.size - 1)
+    return np.asarray(np.where(workers < 1, 0.0, _EFFICIENCY / carrying.busiest[places]))
+
+
+def prices(workers: Ints, carrying: Carrying) -> Floats:
+    """What so many workers cost, in workers of the first type, of the shape of `workers`."""
+    places = np.minimum(np.searchsorted(carrying.counts, workers), carrying.counts.size - 1)
+    return np.asarray(carrying.price[places], dtype=np.float64)
+
+
 def drained_by(
-    backlog: float, rate: float, carrying: Carrying, *, least: int, late_price: float, overhead_s: float
+    backlog: float,
+    rate: float,
+    carrying: Carrying,
+    *,
+    least: int,
+    late_price: float,
+    overhead_s: float,
+    serving: int = 0,
+    moved_s: float = 0.0,
 ) -> int:
     """The count that drains a backlog at the least sum of worker-seconds and of the price of late records.
 
     With capacity C(c) a backlog B is gone after d = B / (C(c) - rate) seconds; until then all that arrives is late:
-    cost(c) = c (overhead + d) + late_price * rate * d.
+    cost(c) = c (overhead + d) + late_price * rate * (d + moved (c - serving) / c)
+
+    since the partitions that new workers get are not read while they move.
 
     Args:
         backlog: When the workers serve, in seconds of one worker's work.
@@ -62,9 +85,12 @@ def drained_by(
         least: Never fewer.
         late_price: Worker-seconds that a worker's second of late work is worth.
         overhead_s: Seconds that workers are paid besides: boot, and until they are let go.
+        serving: Workers that will serve anyway.
+        moved_s: Seconds for which the arrivals of a partition that moves are late.
     """
     spare = _EFFICIENCY / carrying.busiest - rate
     drain_s = np.where(spare > 0, np.minimum(backlog / np.maximum(spare, 1e-9), _LONGEST_S), 10 * _LONGEST_S)
-    cost = carrying.price * (overhead_s + drain_s) + late_price * rate * drain_s
+    moved = np.maximum(0, carrying.counts - serving) / carrying.counts if serving else np.zeros(carrying.counts.size)
+    cost = carrying.price * (overhead_s + drain_s) + late_price * rate * (drain_s + moved_s * moved)
     cost[carrying.counts < least] = np.inf
     return int(carrying.counts[int(np.argmin(cost))])

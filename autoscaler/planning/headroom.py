@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from autoscaler.model import WorkerType
     from autoscaler.planning.carrying import Carrying
-    from autoscaler.planning.courses import Terms
+    from autoscaler.planning.experience import Terms
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]

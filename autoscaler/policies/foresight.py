@@ -1,12 +1,11 @@
 """The policy once it has seen enough: needs read off sample paths, a course learnt from hindsight, backlog drained.
 
-1. The forecaster draws paths of the load over the actuation delay and a little more.
+1. The forecaster draws paths of the load over the actuation delay and a while more.
 2. Each margin says how many workers those paths need: now until then (what may be let go), and then (what must be asked
-for now): argmin over c of c + late_price * need * E[part of the load that c workers cannot carry].
-3. `planning.courses` says which margin and which patience to follow.
-4. A load that what was followed could not carry was a *surprise*. What comes once may come again, and soon: the highest
-need of the longest patience is kept until `surprise_keep_s` have passed without one that would have been late again.
-5. What has piled up, or will have by the time new workers serve, is drained by the count that costs least.
+for now): argmin over c of c + late_price * need * E[part of the load that c workers cannot carry]. The same is asked of
+the load that came.
+3. `planning.courses` makes courses of it, and `planning.experience` says which to follow.
+4. What has piled up, or will have by the time new workers serve, is drained by the count that costs least.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import numpy as np
 from autoscaler import latency
 from autoscaler.forecasting import Forecaster
 from autoscaler.model import Forecast
-from autoscaler.planning import courses, headroom
+from autoscaler.planning import courses, experience, headroom
 from autoscaler.planning.arrears import capacity, drained_by, projected
 from autoscaler.planning.carrying import Carrying, carrying
 from autoscaler.progress import sized_backlog
@@ -46,6 +45,11 @@ _SHARES_S = 60.0
 _UNCOMMITTED_S = 1.3
 #: Part of a second's capacity from which a backlog is worth workers.
 _WORTH_S = 0.5
+#: Times the pause of a rebalance for which the arrivals of a partition that moves are late: what has piled up in the
+#: pause is worked off too.
+_MOVED = 4.0
+#: Load, as so many times that of now, up to which a backlog is taken to grow.
+_GROWS = 1.2
 #: Seconds behind the load of now.
 _NOW_S = 3
 
@@ -55,11 +59,11 @@ class Memory:
     """What is carried from tick to tick. `Memory()` knows nothing."""
 
     forecast: ForecastState | None = None
-    learnt: courses.Learnt | None = None
+    learnt: experience.Learnt | None = None
     shares: tuple[float, ...] = ()
     shares_at_s: float = -math.inf
-    #: A surprise is expected again until then.
-    surprise_until_s: float = -math.inf
+    #: When the load was last seen; minus infinity before the first time.
+    seen_at_s: float = -math.inf
     #: Counts that backlogs asked for of late, newest last: (time, workers).
     drains: tuple[tuple[float, int], ...] = ()
     #: Of `planning.headroom`.
@@ -75,8 +79,7 @@ class Outlook:
     #: Rate that the count is sized for, records a second.
     rate_per_s: float
     carrying: Carrying
-    margin: courses.Margin
-    patience_s: float
+    course: courses.Course
     #: Counts by what asked for them: `paths`, `surprise`, `backlog`.
     asked: dict[str, int]
     #: Late share of the course as believed, and the one that is allowed.
@@ -130,24 +133,29 @@ def foresee(
     state = forecaster.update(history, memory.forecast or forecaster.initial())
     memory = replace(memory, forecast=state)
     actuation_s = kind.boot_s + settings.rebalance_pause_s + settings.tick_s
-    beyond_s = max(margin.beyond_s for margin in margins)
-    paths = forecaster.paths(state, actuation_s + beyond_s + _STEP_S, _STEP_S, _PATHS)
+    beyond_s = max(courses.STRIDE_S, *(margin.beyond_s for margin in margins))
+    paths = forecaster.paths(state, actuation_s + beyond_s, _STEP_S, _PATHS)
     if paths is None:
         return None, memory
     memory = _with_shares(observation, history, memory)
     table = carrying(memory.shares, kind.max_workers) if worth is None else worth
     per_worker = kind.curve.capacity_per_s
-    loads = paths.rates / per_worker
     now = float(history.recent[-_NOW_S:].mean()) / per_worker
     level = max(1.0, paths.level.per_s / per_worker)
-    needs = _needs(loads, level, int(actuation_s // _STEP_S), table, margins)
+    terms = _terms(settings, kind, objective, actuation_s, limits)
+    # A mix begins with a guess in each type, and what the first order of the slow ones was too late for says little.
+    learnt_s = max(settings.learning_s, settings.foresight_s + kind.boot_s if worth is not None else 0.0)
+    learning = int(history.counts.size) >= learnt_s
+    needs = _needs(paths.rates / per_worker, level, now, actuation_s, table, margins=margins)
     if worth is not None:
         # A step in the price is no reason to give up what is there now.
-        needs = np.maximum(needs, math.ceil(level))
-    terms = _terms(settings, kind, objective, actuation_s, limits)
-    learning = int(history.counts.size) >= settings.learning_s
-    learnt, declared_by, late = courses.step(
-        memory.learnt or courses.started(max(1, declared), max(1, round(actuation_s / settings.tick_s))),
+        needs = replace(needs, paths=np.maximum(needs.paths, math.ceil(level)))
+    needs = replace(needs, noise=1 / math.sqrt(max(1.0, paths.level.per_s * courses.BAND_S)))
+    if not 0 <= observation.at_s - memory.seen_at_s <= settings.sample_fresh_s:
+        # What ran while nobody looked may have been needed: patience begins with it.
+        needs = replace(needs, came=np.maximum(needs.came, declared))
+    learnt, said = experience.step(
+        memory.learnt or experience.started(max(1, declared), max(1, round(actuation_s / settings.tick_s))),
         needs,
         load=now,
         measured_late=_measured_late(observation, objective),
@@ -159,33 +167,25 @@ def foresee(
         memory.played, load=now, declared=declared, measured_late=_measured_late(observation, objective),
         boot_s=kind.boot_s, carrying=table, terms=terms, learning=learning,
     )  # fmt: skip
-    memory = replace(memory, learnt=learnt, played=played)
-    # A mix begins with a guess in each type, and what the first order of the slow ones was too late for says little.
-    learnt_s = settings.foresight_s + kind.boot_s if worth is not None else 0.0
-    if late and learning and history.counts.size >= learnt_s:
-        memory = replace(memory, surprise_until_s=observation.at_s + settings.surprise_keep_s)
-    asked = {"paths": int(declared_by[learnt.chosen])}
-    # A clock that was set back does not make it last longer.
-    if 0 < memory.surprise_until_s - observation.at_s <= settings.surprise_keep_s:
-        asked["surprise"] = int(declared_by[len(courses.PATIENCES_S) - 1])
+    memory = replace(memory, learnt=learnt, played=played, seen_at_s=observation.at_s)
+    asked = {"paths": said.foreseen, "surprise": said.workers if said.workers > said.foreseen else 0}
     asked["backlog"], memory = _backlog(
-        observation, paths, settings=settings, kind=kind, ready=ready, memory=memory, table=table,
+        observation, paths, settings=settings, kind=kind, ready=ready, memory=memory, table=table, now=now,
         least=max(asked.values()), actuation_s=actuation_s,
     )  # fmt: skip
     if history.counts.size < settings.foresight_s:
         return None, memory
-    number, patience = divmod(learnt.chosen, len(courses.PATIENCES_S))
-    margin, patience_s = margins[number], courses.PATIENCES_S[patience]
+    course = courses.COURSES[learnt.chosen]
+    course = replace(course, margin=margins[courses.MARGINS.index(course.margin)])
     return (
         Outlook(
             workers=max(asked.values()),
             forecast=_forecast(paths, actuation_s, history),
-            rate_per_s=_sized_for(paths, actuation_s, margin),
+            rate_per_s=_sized_for(paths, actuation_s, course.margin),
             carrying=table,
-            margin=margin,
-            patience_s=patience_s,
+            course=course,
             asked=asked,
-            late_share=float(courses.late_share(learnt)[learnt.chosen]),
+            late_share=float(experience.late_share(learnt)[learnt.chosen]),
             allowed=terms.allowed,
             head_room=headroom.told(
                 played,
@@ -210,9 +210,9 @@ def further(
 
 def _terms(
     settings: PolicySettings, kind: WorkerType, objective: Objective, actuation_s: float, limits: Bounds
-) -> courses.Terms:
+) -> experience.Terms:
     batch_s = kind.curve.seconds(kind.curve.max_batch)
-    return courses.Terms(
+    return experience.Terms(
         tick_s=settings.tick_s,
         actuation_s=actuation_s,
         slack_s=max(0.1, objective.within_s - 2 * batch_s),
@@ -221,6 +221,7 @@ def _terms(
         allowed=settings.budget_used * (1 - objective.share),
         half_life_s=settings.experience_s,
         late_price=settings.late_price,
+        surprise_keep_s=settings.surprise_keep_s,
         reserve=settings.reserve,
         least=limits.low,
         most=limits.high,
@@ -235,19 +236,48 @@ def _with_shares(observation: Observation, history: ArrivalHistory, memory: Memo
     return replace(memory, shares=shares, shares_at_s=observation.at_s)
 
 
-def _needs(loads: Floats, level: float, served_from: int, table: Carrying, margins: tuple[courses.Margin, ...]) -> Ints:
-    """Workers needed by margin: the most of what is needed until new ones serve, and of what is needed then."""
-    needs = []
+def _needs(
+    loads: Floats,
+    level: float,
+    now: float,
+    actuation_s: float,
+    table: Carrying,
+    *,
+    margins: tuple[courses.Margin, ...],
+) -> courses.Needs:
+    """Workers needed, by margin: the most of what is needed until new ones serve, and of what is needed then.
+
+    Args:
+        loads: Of the paths, in workers' worth, shape (paths, steps).
+        level: Load that late records are weighed with.
+        now: Load of now.
+        actuation_s: Seconds until new workers serve.
+        table: Of the present shares.
+        margins: To read them with.
+    """
+    served_from = int(actuation_s // _STEP_S)
+    until = {
+        beyond_s: _highest(loads, served_from, served_from + max(1, int(beyond_s // _STEP_S)))
+        for beyond_s in {courses.STRIDE_S, *(margin.beyond_s for margin in margins)}
+    }
+    paths, stride, came = [], [], []
     for margin in margins:
-        until = served_from + max(1, int(margin.beyond_s // _STEP_S))
-        highest = {0: loads[:, :until].max(axis=1), 1: loads[:, served_from:until].max(axis=1)}
-        most = 0
-        for rates in highest.values():
-            uncarried = table.overloaded(rates / margin.utilisation)
-            cost = table.price + margin.late_price * level * uncarried
-            most = max(most, int(table.counts[int(np.argmin(cost))]))
-        needs.append(most)
-    return np.array(needs, dtype=np.int64)
+        price = margin.late_price * level
+        paths.append(max(_count(rates / margin.utilisation, price, table) for rates in until[margin.beyond_s]))
+        stride.append(max(_count(rates / margin.utilisation, price, table) for rates in until[courses.STRIDE_S]))
+        careful = max(margin.late_price, courses.CAME_PRICE) * level
+        came.append(_count(np.array([now / margin.utilisation]), careful, table))
+    return courses.Needs(paths=np.array(paths), stride=np.array(stride), came=np.array(came))
+
+
+def _highest(loads: Floats, served_from: int, until: int) -> tuple[Floats, Floats]:
+    """Highest load of each path from now on, and from when new workers serve."""
+    return loads[:, :until].max(axis=1), loads[:, served_from:until].max(axis=1)
+
+
+def _count(rates: Floats, price: float, table: Carrying) -> int:
+    """The count that costs least, late load included."""
+    return int(table.counts[int(np.argmin(table.price + price * table.overloaded(rates)))])
 
 
 def _measured_late(observation: Observation, objective: Objective) -> float:
@@ -267,10 +297,11 @@ def _backlog(
     ready: int,
     memory: Memory,
     table: Carrying,
+    now: float,
     least: int,
     actuation_s: float,
 ) -> tuple[int, Memory]:
-    """Workers asked for by what waits, now or by the time that new ones serve; 0 = none."""
+    """Workers asked for by what waits, now or by the time that new ones serve, at a load of `now`; 0 = none."""
     at_s = observation.at_s
     per_worker = kind.curve.capacity_per_s
     settled = observation.rebalanced_at_s is None or at_s - observation.rebalanced_at_s > settings.settle_s
@@ -282,7 +313,8 @@ def _backlog(
     status = observation.workers.get(kind.name)
     starting_in_s = [asked_s + actuation_s - at_s for asked_s in status.asked_at_s] if status is not None else []
     steps = max(1, int(actuation_s // _STEP_S))
-    rates = np.asarray(paths.rates.mean(axis=0)) / per_worker
+    # What is only expected to come is the paths' business: a burst that has just begun looks as if it grew for ever.
+    rates = np.minimum(paths.rates.mean(axis=0) / per_worker, _GROWS * now)
     then = projected(
         waiting, rates[:steps], step_s=_STEP_S, ready=max(1, ready), starting_in_s=starting_in_s, carrying=table
     )
@@ -295,6 +327,8 @@ def _backlog(
             least=least,
             late_price=settings.drain_price,
             overhead_s=actuation_s + settings.drain_keep_s,
+            serving=max(1, ready) + len(starting_in_s),
+            moved_s=_MOVED * settings.rebalance_pause_s,
         )
         drains = (*drains, (at_s, workers))
     return max((workers for _, workers in drains), default=0), replace(memory, drains=drains)

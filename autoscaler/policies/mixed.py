@@ -17,7 +17,7 @@ import numpy as np
 
 from autoscaler.forecasting import forecast
 from autoscaler.model import Action, Decision, Plan
-from autoscaler.planning import courses
+from autoscaler.planning import courses, experience
 from autoscaler.planning.carrying import pooled
 from autoscaler.planning.sizing import pooled as pooled_workers
 from autoscaler.policies.bounds import Bounds
@@ -170,14 +170,14 @@ def _needed(
         return None, state
     load = max(1e-9, paths.level.per_s / unit)
     busy = np.array(min(0.95, load / max(1.0, float(foreseen.workers))))
-    late_s = float(courses.move_late_s(settings.rebalance_pause_s, objective.within_s, busy))
-    factor = courses.moves_factor(memory.learnt) if memory.learnt is not None else 1.0
+    late_s = float(experience.move_late_s(settings.rebalance_pause_s, objective.within_s, busy))
+    factor = experience.moves_factor(memory.learnt) if memory.learnt is not None else 1.0
     by = max(foreseen.asked, key=lambda name: foreseen.asked[name])
     return (
         Need(
             worth=float(foreseen.workers),
-            paths=paths.rates / unit / foreseen.margin.utilisation,
-            late_price=foreseen.margin.late_price,
+            paths=paths.rates / unit / foreseen.course.margin.utilisation,
+            late_price=foreseen.course.margin.late_price,
             forecast=foreseen.forecast,
             rate_per_s=foreseen.rate_per_s,
             move_price=settings.change_price * fast.price_per_hour * load * late_s * factor,

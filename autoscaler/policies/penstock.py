@@ -216,7 +216,7 @@ def _planned(foreseen: Outlook, kind: WorkerType, objective: Objective) -> Plan:
     busiest = float(foreseen.carrying.busiest[foreseen.carrying.place(foreseen.workers)])
     by = max(foreseen.asked, key=lambda name: foreseen.asked[name])
     words = {
-        "paths": f"the paths need it within {foreseen.patience_s:g} s of patience",
+        "paths": f"the paths need it, or did within {foreseen.course.patience_s:g} s",
         "surprise": "a load that was not foreseen came lately and may come again",
         "backlog": "a backlog is drained at the least cost",
     }[by]

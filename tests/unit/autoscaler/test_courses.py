@@ -1,4 +1,4 @@
-"""Which course hindsight chooses, on loads that are told second by second."""
+"""What courses declare, and which of them hindsight chooses, on loads that are told second by second."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from autoscaler.planning import courses
+from autoscaler.planning import courses, experience
 from autoscaler.planning.carrying import carrying
+from autoscaler.planning.courses import COURSES, MARGINS, Needs, Recent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 TABLE = carrying((1 / 64,) * 64, 64)
-TERMS = courses.Terms(
+TERMS = experience.Terms(
     tick_s=1.0,
     actuation_s=25.0,
     slack_s=0.8,
@@ -24,54 +25,122 @@ TERMS = courses.Terms(
     allowed=0.006,
     half_life_s=3600.0,
     late_price=100.0,
+    surprise_keep_s=600.0,
 )
-ALL = courses.courses()
 
 
-def play(seconds: int, load: Callable[[int], float], late: float = 0.0) -> tuple[courses.Learnt, list[bool]]:
+def needed(workers: int, *, stride: int | None = None, came: int | None = None) -> Needs:
+    """The same need by every margin."""
+    return Needs(
+        *(np.full(len(MARGINS), count) for count in (workers, stride or workers, workers if came is None else came))
+    )
+
+
+def play(
+    seconds: int, load: Callable[[int], float], late: float = 0.0, terms: experience.Terms = TERMS
+) -> tuple[experience.Learnt, list[bool]]:
     """A need that is known exactly and without delay: the load over 0.9, rounded up, by every margin."""
-    learnt, surprises = courses.started(int(np.ceil(load(0) / 0.9)), 25), []
+    learnt, surprises = experience.started(int(np.ceil(load(0) / 0.9)), 25), []
     for second in range(seconds):
-        needs = np.full(len(courses.MARGINS), int(np.ceil(max(load(second), 0.5) / 0.9)))
-        learnt, declared, surprised = courses.step(
-            learnt, needs, load=load(second), measured_late=late, carrying=TABLE, terms=TERMS, learning=True
+        needs = needed(int(np.ceil(max(load(second), 0.5) / 0.9)))
+        learnt, said = experience.step(
+            learnt, needs, load=load(second), measured_late=late, carrying=TABLE, terms=terms, learning=True
         )
-        assert declared.shape == (len(ALL),)
-        surprises.append(surprised)
+        assert said.workers >= said.foreseen
+        surprises.append(said.surprised)
     return learnt, surprises
 
 
-def test_patience_keeps_the_highest_need_of_its_time() -> None:
+def of(counts: np.ndarray, *, keep_s: float = 60.0, holds: bool = False, strides: bool = False) -> dict[float, int]:
+    """Counts of the leanest margin with this habit, by patience."""
+    wanted = courses.Habit(keep_s, holds=holds, strides=strides)
+    return {
+        course.patience_s: int(count)
+        for course, count in zip(COURSES, counts, strict=False)
+        if course.margin == MARGINS[0] and course.habit == wanted
+    }
+
+
+def declared(needs: list[Needs], *, surprised: bool = False) -> list[np.ndarray]:
+    """What the courses declare at each of these ticks."""
+    recent, before, rows = Recent.nothing(), np.full(len(COURSES), needs[0].paths[0]), []
+    if surprised:
+        recent = recent.with_surprises(np.ones(len(COURSES), dtype=bool), 600.0)
+    for tick in needs:
+        recent = recent.with_needs(tick, 1.0)
+        before, _ = courses.declared(recent, before, 1.0)
+        rows.append(before)
+    return rows
+
+
+def test_patience_keeps_the_highest_need_that_came() -> None:
     """50 s after a peak of 10 a patience of 30 s has let it go, one of 60 s has not."""
-    learnt, _ = play(150, lambda t: 9.0 if 90 <= t < 100 else 3.6)
-    declared = dict(
-        zip([patience_s for _, patience_s in ALL[: len(courses.PATIENCES_S)]], learnt.declared[-1], strict=False)
-    )
-    assert declared[30.0] == 4
-    assert declared[60.0] == 10
+    now = declared([needed(4)] * 90 + [needed(10)] * 10 + [needed(4)] * 50)[-1]
+    assert of(now)[30.0] == 4
+    assert of(now)[60.0] == 10
+
+
+def test_a_need_that_was_forecast_and_did_not_come_is_let_go_sooner() -> None:
+    """100 s after it: gone where it is kept for a minute, there where it is kept for the patience."""
+    now = declared([needed(10, came=4)] + [needed(4)] * 100)[-1]
+    assert of(now)[300.0] == 4
+    assert of(now, keep_s=600.0)[300.0] == 10
+
+
+def test_a_course_that_holds_keeps_what_came_after_a_surprise() -> None:
+    """500 s after a peak of 10 no patience of 30 s has it, unless it holds; 600 s after the surprise nobody has."""
+    rows = declared([needed(10)] + [needed(4)] * 620, surprised=True)
+    assert of(rows[500])[30.0] == 4
+    assert of(rows[500], holds=True)[30.0] == 10
+    assert of(rows[-1], holds=True)[30.0] == 4
+
+
+def test_a_stride_goes_where_the_next_minute_would_and_stays_while_it_is_justified() -> None:
+    """On a ramp of one worker in 20 s a stride of three moves the group a third as often, and never later."""
+    ramp = [needed(4 + t // 20, stride=7 + t // 20) for t in range(400)]
+    small, large = ([of(row, holds=True, strides=strides)[30.0] for row in declared(ramp)] for strides in (False, True))
+    assert all(there >= wanted for there, wanted in zip(large, small, strict=True))
+    moves = [int(np.count_nonzero(np.diff(counts))) for counts in (small, large)]
+    assert moves[0] == 19
+    assert moves[1] <= 7
+
+
+def test_a_persons_bounds_and_the_reserve_are_known_to_every_course() -> None:
+    """At most 5 of the 8 that are needed are there, so it is late; what the plan asks for is still told."""
+    bound = dataclasses.replace(TERMS, least=2, most=5)
+    learnt, surprises = play(600, lambda _: 7.2, terms=bound)
+    assert learnt.declared[-1].max() == 5
+    assert learnt.asked.min() == 8
+    assert all(surprises[-60:])
+    kept, said = experience.step(
+        experience.started(1, 25), needed(2), load=1.0, measured_late=0.0, carrying=TABLE,
+        terms=dataclasses.replace(TERMS, reserve=3, least=4), learning=True,
+    )  # fmt: skip
+    assert set(kept.declared[-1].tolist()) == {5}
+    assert said.workers == 2
 
 
 def test_a_constant_load_is_late_by_no_course_and_followed_by_a_lean_one() -> None:
-    """Nothing moves, so patience buys nothing and all cost the same: none is believed late after an hour."""
-    learnt, surprises = play(3600, lambda _: 7.2)
+    """Nothing moves, so patience buys nothing and all cost the same: none is believed late after twenty minutes."""
+    learnt, surprises = play(1200, lambda _: 7.2)
     assert not any(surprises)
-    assert courses.late_share(learnt).max() < 0.006
     assert learnt.late.max() == 0.0
+    assert experience.late_share(learnt)[learnt.chosen] < 0.006
 
 
 def test_bursts_every_four_minutes_teach_a_patience_that_outlasts_the_gap() -> None:
     """A burst of 30 s that is let go is missed by its whole actuation delay: hindsight keeps it warm over 210 s."""
     learnt, surprises = play(3600, lambda t: 10.0 if t % 240 >= 210 else 1.0)
-    assert ALL[learnt.chosen][1] >= 300.0
+    assert COURSES[learnt.chosen].patience_s >= 300.0
     # The first could not be known; the last hour's half knows.
     assert any(surprises[:300])
     assert not any(surprises[1800:])
 
 
-def test_bursts_that_come_once_an_hour_are_not_kept_warm() -> None:
-    """No patience reaches that far, so the short ones are as late and cost less."""
-    learnt, _ = play(2 * 3600, lambda t: 6.0 if 3000 < t % 3600 < 3060 else 2.0)
-    assert ALL[learnt.chosen][1] <= 150.0
+def test_bursts_that_come_once_an_hour_are_not_kept_warm_till_the_next() -> None:
+    """No patience reaches that far: a quarter of an hour after the second the fleet is down again."""
+    learnt, _ = play(2 * 1800 + 150, lambda t: 6.0 if 1000 < t % 1800 < 1060 else 2.0)
+    assert learnt.declared[-1, -1] == 3
 
 
 def test_what_is_measured_late_makes_it_more_careful() -> None:
@@ -85,34 +154,15 @@ def test_what_is_measured_late_makes_it_more_careful() -> None:
     assert warned.paid[warned.chosen] > calm.paid[calm.chosen]
 
 
-def test_a_persons_bounds_and_the_reserve_are_known_to_every_course() -> None:
-    """At most 4 of the 10 that a peak needs are there, so it is late; what the plan asks for is still told."""
-    terms = dataclasses.replace(TERMS, most=4)
-    learnt = courses.started(4, 25)
-    for second in range(200):
-        needs = np.full(len(courses.MARGINS), 4 if second < 100 else 10)
-        learnt, declared, late = courses.step(
-            learnt, needs, load=3.0 if second < 100 else 9.0, measured_late=0.0, carrying=TABLE, terms=terms,
-            learning=True,
-        )  # fmt: skip
-    assert late
-    assert declared.max() == 10
-    assert learnt.declared.max() == 4
-    kept, _, _ = courses.step(
-        courses.started(1, 25), np.full(len(courses.MARGINS), 2), load=1.0, measured_late=0.0, carrying=TABLE,
-        terms=dataclasses.replace(TERMS, reserve=3, least=4), learning=True,
-    )  # fmt: skip
-    assert set(kept.declared[-1].tolist()) == {5}
-
-
 def test_an_old_state_is_not_changed() -> None:
     """The state is a value: the same step twice gives the same."""
     learnt, _ = play(100, lambda t: 3.0 + t / 50)
-    needs = np.full(len(courses.MARGINS), 6)
-    kept = {name: np.copy(getattr(learnt, name)) for name in ("needs", "declared", "backlog", "paid", "late", "moved")}
+    kept = {name: np.copy(getattr(learnt, name)) for name in ("declared", "backlog", "paid", "late", "moved")}
+    recent = {name: np.copy(getattr(learnt.recent, name)) for name in ("paths", "came", "stride", "expects_s")}
     results = [
-        courses.step(learnt, needs, load=5.0, measured_late=0.0, carrying=TABLE, terms=TERMS, learning=True)[0]
+        experience.step(learnt, needed(6), load=5.0, measured_late=0.0, carrying=TABLE, terms=TERMS, learning=True)[0]
         for _ in range(2)
     ]
     assert results[0].paid == pytest.approx(results[1].paid)
     assert all(np.array_equal(getattr(learnt, name), value) for name, value in kept.items())
+    assert all(np.array_equal(getattr(learnt.recent, name), value) for name, value in recent.items())

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from autoscaler.model import HeadRoom, ServiceCurve, WorkerType
-from autoscaler.planning import courses, headroom
+from autoscaler.planning import experience, headroom
 from autoscaler.planning.carrying import carrying
 from autoscaler.policies.penstock_policy import PenstockPolicy
 from autoscaler.settings import PolicySettings
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 TABLE = carrying((1 / 64,) * 64, 64)
 KIND = WorkerType("cpu", "cpu", 0.5, 1, 64, ServiceCurve(0.015, 0.005, 16), 20.0)
-TERMS = courses.Terms(
+TERMS = experience.Terms(
     tick_s=1.0,
     actuation_s=22.0,
     slack_s=0.8,
@@ -35,6 +35,7 @@ TERMS = courses.Terms(
     allowed=0.006,
     half_life_s=3600.0,
     late_price=100.0,
+    surprise_keep_s=600.0,
 )
 
 

@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 T0 = 1_700_000_000.0
 CPU = WorkerType("cpu", "emulated", 0.1, 1, 8, ServiceCurve(0.02, 0.02, 8), 3.0)
-SETTINGS = PolicySettings(scale_in_patience_s=30.0)
+#: The reactive rule alone: foresight is in test_foresight.py.
+SETTINGS = PolicySettings(scale_in_patience_s=30.0, foresight_s=1e9)
+#: Foresight from the first minute on, as by default.
+FORESIGHT = PolicySettings()
 OBJECTIVE = Objective(1.0, 0.99)
 
 
@@ -192,9 +195,10 @@ def test_before_any_data_there_is_the_smallest_fleet() -> None:
     assert (decision.action, decision.bound, decision.fleet) == (Action.NO_DATA, "no-data", {"cpu": 1})
 
 
-def test_losing_sight_keeps_the_fleet() -> None:
+@pytest.mark.parametrize("settings", [SETTINGS, FORESIGHT], ids=["reactive", "foresight"])
+def test_losing_sight_keeps_the_fleet(settings: PolicySettings) -> None:
     """When samples stop, the five workers stay for as long as it takes, and patience begins anew afterwards."""
-    script = Script(declared=5)
+    script = Script(settings, declared=5)
     script.play(10, 20)
     blind = [script.second(20, sampled=False) for _ in range(100)]
     assert {d.fleet["cpu"] for d in blind} == {5}
