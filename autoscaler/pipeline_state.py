@@ -184,7 +184,8 @@ class PipelineState:
             if not later:
                 return
         self._reports[report.worker] = report
-        if any(report.latency_counts):
+        # Those of a worker of another version, during an upgrade, are over other bounds.
+        if any(report.latency_counts) and len(report.latency_counts) == latency.BUCKETS:
             self._latencies.append((report.at_s, report.worker, report.latency_counts))
         if report.ready_at_s is not None and 0 <= report.ready_at_s - report.asked_at_s <= _LONGEST_START_S:
             starts = self._starts.setdefault(report.worker_type, {})

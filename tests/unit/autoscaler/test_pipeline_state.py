@@ -132,6 +132,16 @@ def test_replayed_latencies_count_once() -> None:
     assert known.observe(T0 + 60).p99_s is None
 
 
+def test_latencies_of_a_worker_of_another_version_stop_no_decision() -> None:
+    """During an upgrade one worker reports over other bounds: the others' are still known."""
+    counts = [0] * BUCKETS
+    counts[3] = 10
+    known = state()
+    known.apply(report("old", 1, latency_counts=(5,) * (BUCKETS - 2)))
+    known.apply(report("new", 1, latency_counts=tuple(counts)))
+    assert known.observe(T0 + 2).latency_counts == tuple(counts)
+
+
 def test_what_redis_said_last_holds_while_it_is_away() -> None:
     """A pause asked for by a person is not lost with the connection."""
     known = state()
