@@ -139,7 +139,8 @@ def test_a_replay_decides_what_was_decided_live(  # noqa: PLR0917 - pytest gives
     assert run([*arguments, "--since", _iso(float(since) - 1), "--save", str(tape)]) == 0
     whole = json.loads(capsys.readouterr().out)
     assert whole["same"]
-    assert whole["notes"] == []
+    # The second autoscaler took up what the first remembered, if that had got as far as Redis.
+    assert [note for note in whole["notes"] if "from Redis" not in note] == []
     assert [term["same_settings"] for term in whole["terms"]] == [True, True]
     # All but the last of each autoscaler, which no sample came after.
     assert len(live) - 2 <= whole["decisions"] <= len(live)
