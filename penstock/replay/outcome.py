@@ -174,8 +174,8 @@ class Outcome:
         points = sum(term.from_redis for term in terms)
         if points:
             said.append(
-                f"{points} things (points of the history, or what a policy remembered) were known from Redis at a start "
-                "and are not on the tape: the decisions after it may differ for that"
+                f"{points} things (points of the history, or what a policy remembered) were known from Redis at a "
+                "start and are not on the tape: the decisions after it may differ for that"
             )
         if lost:
             said.append(f"{lost} decisions could not be made again: their samples are not on the tape")
