@@ -132,7 +132,9 @@ def test_a_gpu_goes_only_when_cpu_workers_can_take_over() -> None:
     assert fleet["gpu"] == 1
     assert fleet["cpu"] >= 5
     assert "will do once" in decision.reason
-    decision, _ = decide(seen(640.0, 700.0, fleet), SETTINGS, kinds, OBJECTIVE, state)
+    for second in range(15, 40):
+        decision, state = decide(seen(600.0 + second, 700.0, fleet), SETTINGS, kinds, OBJECTIVE, state)
+        fleet = dict(decision.fleet)
     assert decision.fleet["gpu"] == 0
     assert decision.fleet["cpu"] >= 5
 
