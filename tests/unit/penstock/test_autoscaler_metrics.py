@@ -44,6 +44,17 @@ def stuck(count: int) -> Observation:
     return dataclasses.replace(observation(known=True), stuck=(*still, recovering))
 
 
+KEDA = Standing(
+    "keda",
+    decision(100.0),
+    decision(100.0),
+    price_per_hour=0.1,
+    decisions=9,
+    differed=4,
+    cost=1.5,
+    live_cost=2.5,
+    since_s=90.0,
+)
 FORECAST = Forecast(100.0, 10.0, 11.0, 9.5, 14.0, 0.9, "autoreg", 600.0)
 
 
@@ -90,10 +101,7 @@ def test_a_decision_is_shown_as_it_was_made() -> None:
 def test_shadows_are_shown_beside_the_policy_in_charge() -> None:
     """One series a policy and figure; one that was given up is 1; without shadows there is nothing."""
     made = decision(100.0)
-    keda = Standing(
-        "keda", made, made, price_per_hour=0.1, decisions=9, differed=4, cost=1.5, live_cost=2.5, since_s=90.0
-    )
-    standings = (keda, Standing("knative", failed="ValueError: no"))
+    standings = (KEDA, Standing("knative", failed="ValueError: no"))
     collector = DecisionCollector("digits", now_s=lambda: 100.0, shadows=lambda: standings)
     collector.decided(observation(known=True), made)
     found = samples(collector)
@@ -142,7 +150,7 @@ def test_stuck_partitions_are_counted_and_the_longest_named() -> None:
 
 def test_every_metric_is_documented() -> None:
     """A new metric without its line in the documentation fails, and so does a line without its metric."""
-    collector = DecisionCollector("digits", now_s=lambda: 100.0)
+    collector = DecisionCollector("digits", now_s=lambda: 100.0, shadows=lambda: (KEDA,))
     collector.decided(stuck(1), decision(100.0, forecast=FORECAST))
     exposed = {
         family.name + ("_total" if family.type == "counter" else ""): family.documentation
