@@ -13,7 +13,6 @@ table holds that sum over a grid of r / (u mu), so that a tick reads it instead 
 from __future__ import annotations
 
 import functools
-import heapq
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -34,8 +33,10 @@ _ALL_UP_TO, _STEP = 64, 1.03
 _GRID, _LOWEST = 512, 0.25
 #: Width of the ramp from carried to overloaded, as a part of the capacity.
 _RAMP = 0.03
-#: Partitions times counts up to which skewed shares are placed one by one; beyond, the busiest is judged alone.
+#: Partitions times counts up to which skewed shares are dealt out; beyond, the busiest is judged alone.
 _PLACED = 20_000
+#: Deals over which is averaged.
+_DEALS = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,9 +83,10 @@ def carrying(shares: tuple[float, ...], most: int) -> Carrying:
     busiest = np.empty(counts.size)
     for place, count in enumerate(counts.tolist()):
         loads, multiples = _loads(shares, count)
-        busiest[place] = loads.max()
-        over = np.clip((rates[:, None] * loads - 1) / _RAMP + 0.5, 0.0, 1.0)
-        table[:, place] = over @ (loads * multiples)
+        busiest[place] = loads.max(axis=-1).mean()
+        weights = (loads * multiples).ravel()
+        over = np.clip((rates[:, None] * loads.ravel() - 1) / _RAMP + 0.5, 0.0, 1.0)
+        table[:, place] = over @ weights
     return Carrying(counts, busiest, table, span, counts.astype(np.float64))
 
 
@@ -112,7 +114,7 @@ def candidates(most: int) -> Ints:
 
 
 def _loads(shares: Sequence[float], count: int) -> tuple[Floats, Floats]:
-    """Different loads on `count` workers, as parts of all, and how many workers have each."""
+    """Loads on `count` workers as parts of all, the last axis one deal; and how many workers have each."""
     partitions = len(shares)
     more = partitions % count
     few = partitions // count
@@ -123,15 +125,14 @@ def _loads(shares: Sequence[float], count: int) -> tuple[Floats, Floats]:
         if not even:
             loads[0] = max(loads[0], shares[0])
         return loads, np.array([float(more or count), float(count - (more or count))])
-    placed = [(0.0, 0, worker) for worker in range(count)]
-    # By count as the group assigns, and within that the greedy best: each worker at most ceil(P / c) partitions.
-    full: list[float] = []
-    for share in shares:
-        load, held, worker = heapq.heappop(placed)
-        held += 1
-        if held >= few + (1 if more else 0):
-            full.append(load + share)
-        else:
-            heapq.heappush(placed, (load + share, held, worker))
-    loads = np.array(full + [load for load, _, _ in placed])
-    return loads, np.ones(loads.size)
+    # The group shares partitions out by their number and knows nothing of their load: as the cards fall.
+    sizes = np.repeat((few + 1, few), (more, count - more))
+    starts = np.concatenate(([0], np.cumsum(sizes)[:-1]))
+    return np.add.reduceat(np.asarray(shares)[_deals(partitions)], starts, axis=1), np.full((), 1 / _DEALS)
+
+
+@functools.lru_cache(maxsize=8)
+def _deals(partitions: int) -> Ints:
+    """The same few random orders every time, shape (deals, partitions)."""
+    rng = np.random.default_rng(1)
+    return np.array([rng.permutation(partitions) for _ in range(_DEALS)])

@@ -34,6 +34,13 @@ def test_skewed_shares_are_placed_one_by_one() -> None:
     assert table.overloaded(np.array([4.0]))[table.place(16)] == pytest.approx(0.34, abs=1e-6)
 
 
+def test_skewed_shares_fall_as_the_group_deals_them() -> None:
+    """The group counts partitions and not their load: 8 of 64 with Zipf 0.5 carry more at the busiest than at best."""
+    raw = np.arange(1, 65) ** -0.5
+    table = carrying(tuple((raw / raw.sum()).tolist()), 64)
+    assert 1.3 / 8 < table.busiest[table.place(8)] < 2.0 / 8
+
+
 def test_shares_on_workers_sum_to_one() -> None:
     """At an endless rate nothing is carried, by any count."""
     rng = np.random.default_rng(3)
