@@ -100,8 +100,6 @@ class Step:
     #: Workers that the followed course asks for, and without what it holds after a surprise.
     workers: int
     foreseen: int
-    #: Whether the load is more than what was followed can carry in time.
-    surprised: bool
 
 
 def started(workers: int, delay: int) -> Learnt:
@@ -166,7 +164,7 @@ def step(
     late = np.where(overloaded, load, 0.0) * tick_s
     if learning:
         recent = recent.with_surprises(overloaded[:-1], terms.surprise_keep_s)
-    said = Step(int(asked[learnt.chosen]), int(foreseen[learnt.chosen]), bool(overloaded[-1]))
+    said = Step(int(asked[learnt.chosen]), int(foreseen[learnt.chosen]))
     learnt = replace(
         learnt,
         recent=recent,

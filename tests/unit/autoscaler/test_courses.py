@@ -39,15 +39,19 @@ def needed(workers: int, *, stride: int | None = None, came: int | None = None) 
 def play(
     seconds: int, load: Callable[[int], float], late: float = 0.0, terms: experience.Terms = TERMS
 ) -> tuple[experience.Learnt, list[bool]]:
-    """A need that is known exactly and without delay: the load over 0.9, rounded up, by every margin."""
+    """A need that is known exactly and without delay: the load over 0.9, rounded up, by every margin.
+
+    Returns:
+        What was learnt; and at each second whether the load was more than the followed course could carry in time.
+    """
     learnt, surprises = experience.started(int(np.ceil(load(0) / 0.9)), 25), []
     for second in range(seconds):
-        needs = needed(int(np.ceil(max(load(second), 0.5) / 0.9)))
+        needs, before = needed(int(np.ceil(max(load(second), 0.5) / 0.9))), learnt.late[-1]
         learnt, said = experience.step(
             learnt, needs, load=load(second), measured_late=late, carrying=TABLE, terms=terms, learning=True
         )
         assert said.workers >= said.foreseen
-        surprises.append(said.surprised)
+        surprises.append(bool(learnt.late[-1] > before))
     return learnt, surprises
 
 
@@ -61,11 +65,10 @@ def of(counts: np.ndarray, *, keep_s: float = 60.0, holds: bool = False, strides
     }
 
 
-def declared(needs: list[Needs], *, surprised: bool = False) -> list[np.ndarray]:
+def declared(needs: list[Needs], *, surprised_s: float = 0.0) -> list[np.ndarray]:
     """What the courses declare at each of these ticks."""
     recent, before, rows = Recent.nothing(), np.full(len(COURSES), needs[0].paths[0]), []
-    if surprised:
-        recent = recent.with_surprises(np.ones(len(COURSES), dtype=bool), 600.0)
+    recent = recent.with_surprises(np.ones(len(COURSES), dtype=bool), surprised_s)
     for tick in needs:
         recent = recent.with_needs(tick, 1.0)
         before, _ = courses.declared(recent, before, 1.0)
@@ -88,10 +91,10 @@ def test_a_need_that_was_forecast_and_did_not_come_is_let_go_sooner() -> None:
 
 
 def test_a_course_that_holds_keeps_what_came_after_a_surprise() -> None:
-    """500 s after a peak of 10 no patience of 30 s has it, unless it holds; 600 s after the surprise nobody has."""
-    rows = declared([needed(10)] + [needed(4)] * 620, surprised=True)
-    assert of(rows[500])[30.0] == 4
-    assert of(rows[500], holds=True)[30.0] == 10
+    """250 s after a peak of 10 no patience of 30 s has it, unless it holds; once 300 s have passed nobody has."""
+    rows = declared([needed(10)] + [needed(4)] * 350, surprised_s=300.0)
+    assert of(rows[250])[30.0] == 4
+    assert of(rows[250], holds=True)[30.0] == 10
     assert of(rows[-1], holds=True)[30.0] == 4
 
 

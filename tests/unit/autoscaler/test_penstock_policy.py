@@ -32,8 +32,6 @@ T0 = 1_700_000_000.0
 CPU = WorkerType("cpu", "emulated", 0.1, 1, 8, ServiceCurve(0.02, 0.02, 8), 3.0)
 #: The reactive rule alone: foresight is in test_foresight.py.
 SETTINGS = PolicySettings(scale_in_patience_s=30.0, foresight_s=1e9)
-#: Foresight from the first minute on, as by default.
-FORESIGHT = PolicySettings()
 OBJECTIVE = Objective(1.0, 0.99)
 
 
@@ -195,16 +193,23 @@ def test_before_any_data_there_is_the_smallest_fleet() -> None:
     assert (decision.action, decision.bound, decision.fleet) == (Action.NO_DATA, "no-data", {"cpu": 1})
 
 
-@pytest.mark.parametrize("settings", [SETTINGS, FORESIGHT], ids=["reactive", "foresight"])
-def test_losing_sight_keeps_the_fleet(settings: PolicySettings) -> None:
+def test_losing_sight_keeps_the_fleet() -> None:
     """When samples stop, the five workers stay for as long as it takes, and patience begins anew afterwards."""
-    script = Script(settings, declared=5)
+    script = Script(declared=5)
     script.play(10, 20)
     blind = [script.second(20, sampled=False) for _ in range(100)]
     assert {d.fleet["cpu"] for d in blind} == {5}
     assert blind[-1].action is Action.NO_DATA
     seeing = script.play(28, 20)
     assert all(d.action in (Action.HOLD, Action.NO_DATA) for d in seeing)
+
+
+def test_what_ran_while_nobody_looked_may_have_been_needed() -> None:
+    """With foresight, five workers found at the start of a quiet load stay for the first patience, not for a look."""
+    script = Script(PolicySettings(foresight_s=30.0), declared=5)
+    decisions = script.play(100, 20)
+    assert decisions[-1].bound == "plan"
+    assert {d.fleet["cpu"] for d in decisions} == {5}
 
 
 def test_an_unknown_fleet_is_not_shrunk() -> None:
