@@ -205,11 +205,11 @@ def test_losing_sight_keeps_the_fleet() -> None:
 
 
 def test_what_ran_while_nobody_looked_may_have_been_needed() -> None:
-    """With foresight, five workers found at the start of a quiet load stay for the first patience, not for a look."""
-    script = Script(PolicySettings(foresight_s=30.0), declared=5)
-    decisions = script.play(100, 20)
-    assert decisions[-1].bound == "plan"
-    assert {d.fleet["cpu"] for d in decisions} == {5}
+    """Foresight finds five workers where one would do: it keeps them for a patience of its own, and then one."""
+    script = Script(PolicySettings(foresight_s=20.0), declared=5)
+    decisions = script.play(60, 20)
+    assert [(d.bound, d.fleet["cpu"]) for d in decisions[20:30]] == [("plan", 5)] * 10
+    assert decisions[-1].fleet["cpu"] == 1
 
 
 def test_an_unknown_fleet_is_not_shrunk() -> None:
