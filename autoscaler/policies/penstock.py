@@ -1,4 +1,4 @@
-"""The policy: forecast, size for the busiest partition owner, grow at once, shrink with patience.
+"""The policy of one worker type: what `foresight` plans, in the first minutes what `reactive` says; bounds and words.
 
 `decide` is a pure function. All it remembers is in `PolicyState`; all it knows is in the observation and the worker
 types.
@@ -10,28 +10,26 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from autoscaler.errors import NoWorkerTypes
-from autoscaler.forecasting import ForecastMemory, changes, forecast
+from autoscaler.forecasting import ForecastMemory
 from autoscaler.model import Action, Decision, Plan
 from autoscaler.planning import headroom, steps
-from autoscaler.planning.sizing import Situation, pooled, size
+from autoscaler.planning.sizing import pooled
 from autoscaler.policies import mixed
 from autoscaler.policies.bounds import Bounds, bounds
 from autoscaler.policies.foresight import Memory, Outlook, foresee
 from autoscaler.policies.hysteresis import NeedWindow
-from autoscaler.progress import sized_backlog
+from autoscaler.policies.reactive import fleet_of, reactive, wanted_by, with_reserve
 from autoscaler.progress import words as stuck_words
-from autoscaler.queueing.split import busiest_share, smoothed_shares
+from autoscaler.queueing.split import busiest_share
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from autoscaler.forecasting import Forecaster
-    from autoscaler.model import ArrivalHistory, Forecast, HeadRoom, Objective, Observation, WorkerType
+    from autoscaler.model import Forecast, HeadRoom, Objective, Observation, WorkerType
+    from autoscaler.policies.reactive import Fleet
     from autoscaler.policies.standings import Remembered
     from autoscaler.settings import PolicySettings
-
-#: Seconds of counts behind the index of dispersion used in sizing.
-_DISPERSION_WINDOW_S = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +55,6 @@ class PolicyState:
     types: Mapping[str, Remembered] = field(default_factory=dict)
     #: Since when another combination of slow types has been cheaper; `None` = it is not.
     slow_since_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Fleet:
-    """The fleet of one type as one decision sees it."""
-
-    #: Declared; `None` = not known.
-    declared: int | None
-    ready: int
-    #: Seconds until the declared are ready; 0 = they are, or are no longer waited for.
-    starting_s: float
-
-    @property
-    def starting(self) -> bool:
-        return self.starting_s > 0
 
 
 def decide(
@@ -105,7 +88,7 @@ def decide(
         return mixed.decide(observation, settings, worker_types, objective, state, forecaster=forecaster)
     kind = worker_types[0]
     limits = bounds(kind, observation.partitions, observation.control)
-    fleet = _fleet(observation, settings, kind, state)
+    fleet = fleet_of(observation, settings, kind, state)
     declared = fleet.declared if fleet.declared is not None else 0
     helped = steps.look(
         state.steps, observation, workers=fleet.ready, capacity_per_s=kind.curve.capacity_per_s,
@@ -128,16 +111,16 @@ def decide(
         )
         state = replace(state, foresight=remembered)
     if foreseen is not None and fleet.declared is not None:
-        plan, outlook = _with_reserve(_planned(foreseen, kind, objective), settings), foreseen.forecast
+        plan, outlook = with_reserve(_planned(foreseen, kind, objective), settings), foreseen.forecast
         # Patience is in the plan: its course has kept the need of the last while.
         wanted, bound, why = plan.workers, "plan", _compared(plan.workers, declared)
         shares: Sequence[float] = state.foresight.shares
     else:
-        made = _reactive(observation, settings, kind, objective, fleet=fleet, state=state)
+        made = reactive(observation, settings, kind, objective, fleet=fleet, state=state)
         if made is None:
             return _without_data(observation, settings, kind, limits=limits, fleet=fleet, state=state)
         plan, outlook, shares, state = made
-        wanted, bound, why = _wanted(observation, settings, plan, fleet, state)
+        wanted, bound, why = wanted_by(observation, settings, plan, fleet, state)
     room = foreseen.head_room if foreseen is not None else None
     if observation.control is not None and observation.control.paused:
         kept = declared if fleet.declared is not None else limits.low
@@ -181,35 +164,6 @@ def decide(
     )
 
 
-def _reactive(
-    observation: Observation,
-    settings: PolicySettings,
-    kind: WorkerType,
-    objective: Objective,
-    *,
-    fleet: _Fleet,
-    state: PolicyState,
-) -> tuple[Plan, Forecast, Sequence[float], PolicyState] | None:
-    """The rule of the first minutes: size for what is arriving now and where it heads; `None` = too little is known."""
-    if observation.history is None or observation.partitions == 0:
-        return None
-    outlook, memory = forecast(observation.history, kind.boot_s + settings.tick_s, settings, state.forecasting)
-    state = replace(state, forecasting=memory)
-    if outlook is None:
-        return None
-    situation = _situation(observation, observation.history, outlook=outlook, settings=settings, kind=kind, fleet=fleet)
-    plan = _with_reserve(size(situation, kind.curve, objective, settings), settings)
-    # A smaller fleet must be enough for a little more than this load, or noise at the threshold brings the worker back.
-    raised = 1 + settings.scale_in_margin
-    need = plan.workers
-    declared = fleet.declared if fleet.declared is not None else 0
-    if plan.workers < declared:
-        wide = replace(situation, rate_per_s=situation.rate_per_s * raised, mean_per_s=situation.mean_per_s * raised)
-        need = min(declared, size(wide, kind.curve, objective, settings).workers + settings.reserve)
-    needs = state.needs.add(observation.at_s, need, settings.scale_in_patience_s)
-    return plan, outlook, situation.shares, replace(state, needs=needs)
-
-
 def _planned(foreseen: Outlook, kind: WorkerType, objective: Objective) -> Plan:
     """The plan in numbers and words."""
     capacity_per_s = kind.curve.capacity_per_s
@@ -236,92 +190,8 @@ def _planned(foreseen: Outlook, kind: WorkerType, objective: Objective) -> Plan:
     )
 
 
-def _with_reserve(plan: Plan, settings: PolicySettings) -> Plan:
-    """The plan with the workers that are to be there beyond the need."""
-    if not settings.reserve:
-        return plan
-    kept = settings.reserve
-    return replace(plan, workers=plan.workers + kept, reserve=kept, reason=f"{plan.reason}; {kept} more in reserve")
-
-
 def _compared(needed: int, there: int) -> str:
     return f"{needed} needed and there" if needed == there else f"{needed} needed, {there} there"
-
-
-def _fleet(observation: Observation, settings: PolicySettings, kind: WorkerType, state: PolicyState) -> _Fleet:
-    known = observation.fleet
-    declared = known.declared.get(kind.name) if known is not None else None
-    if known is not None and declared is None:
-        declared = 0
-    # A sample taken before the last decision was declared does not know of it. One from long before it is of a clock
-    # that was set back, and knows.
-    sampled_at_s = observation.history.until_s if observation.history is not None else observation.at_s
-    before_s = (state.decided_at_s or 0.0) - sampled_at_s
-    if state.decided is not None and (declared is None or 0 <= before_s <= settings.sample_fresh_s):
-        declared = state.decided
-    status = observation.workers.get(kind.name)
-    ready = status.ready if status is not None else 0
-    if declared is None and ready:
-        declared = ready
-    if declared is None or ready >= declared:
-        return _Fleet(declared, ready, 0.0)
-    since_s = observation.at_s - state.grown_at_s if state.grown_at_s is not None else None
-    if since_s is not None and 0 <= since_s < settings.start_patience * kind.boot_s:
-        # Late starters are expected at the next tick, until patience ends.
-        if status is None:
-            # Not one report: the workers of before are taken to serve still.
-            ready = min(declared, state.grown_from)
-        return _Fleet(declared, ready, max(settings.tick_s, kind.boot_s - since_s))
-    # Reports are missing, not workers: those that run are taken to serve.
-    running = known.running.get(kind.name, 0) if known is not None else declared
-    return _Fleet(declared, min(declared, max(ready, running)), 0.0)
-
-
-def _situation(
-    observation: Observation,
-    history: ArrivalHistory,
-    *,
-    outlook: Forecast,
-    settings: PolicySettings,
-    kind: WorkerType,
-    fleet: _Fleet,
-) -> Situation:
-    known = history.counts[-_DISPERSION_WINDOW_S:][history.known[-_DISPERSION_WINDOW_S:]]
-    waiting = sized_backlog(observation)
-    backlog = None if waiting is None else float(waiting)
-    rebalanced_s = observation.at_s - observation.rebalanced_at_s if observation.rebalanced_at_s is not None else None
-    if backlog is not None and rebalanced_s is not None and 0 <= rebalanced_s <= settings.settle_s:
-        # What a pause of our own has held up is worked off by the workers that are there; it is no load.
-        backlog = max(0.0, backlog - outlook.mean_per_s * settings.rebalance_pause_s)
-    return Situation(
-        rate_per_s=outlook.upper_per_s,
-        mean_per_s=min(outlook.mean_per_s, outlook.upper_per_s),
-        shares=smoothed_shares(history.by_partition, observation.partitions),
-        dispersion=changes.dispersion(known),
-        backlog=backlog,
-        ready=fleet.ready,
-        declared=fleet.declared if fleet.declared is not None else fleet.ready,
-        declared_in_s=fleet.starting_s,
-        actuation_s=kind.boot_s + settings.tick_s,
-    )
-
-
-def _wanted(
-    observation: Observation, settings: PolicySettings, plan: Plan, fleet: _Fleet, state: PolicyState
-) -> tuple[int, str, str]:
-    """Count before bounds, the bound that speaks, and why."""
-    declared = fleet.declared
-    if declared is None or plan.workers > declared:
-        return plan.workers, "plan", f"{plan.workers} needed, {'fleet not known' if declared is None else declared}"
-    if fleet.starting:
-        return declared, "starting", f"{fleet.ready} of {declared} ready, {plan.workers} needed"
-    highest = state.needs.highest(observation.at_s, settings.scale_in_patience_s)
-    if highest is not None and highest < declared:
-        return highest, "plan", f"{highest} enough for {settings.scale_in_patience_s:g} s, {declared} there"
-    if plan.workers < declared:
-        wait_s = state.needs.remaining_s(observation.at_s, settings.scale_in_patience_s, declared - 1)
-        return declared, "hysteresis", f"{plan.workers} needed, {declared} kept for {wait_s:.0f} s more at least"
-    return declared, "plan", f"{plan.workers} needed and there"
 
 
 def _runner_up(plan: Plan, shares: Sequence[float], count: int, limits: Bounds) -> int | None:
@@ -342,7 +212,7 @@ def _without_data(
     kind: WorkerType,
     *,
     limits: Bounds,
-    fleet: _Fleet,
+    fleet: Fleet,
     state: PolicyState,
 ) -> tuple[Decision, PolicyState]:
     """Nothing known of the load: keep what is there; before anything is, the smallest fleet."""
@@ -365,7 +235,7 @@ def _without_data(
 def _decided(
     observation: Observation,
     kind: WorkerType,
-    fleet: _Fleet,
+    fleet: Fleet,
     state: PolicyState,
     *,
     count: int,
