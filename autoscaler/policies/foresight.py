@@ -54,7 +54,7 @@ _GROWS = 1.2
 _NOW_S = 3
 #: Longest time behind the load that came lately, in seconds, and its standard deviation by chance that is good enough:
 #: at 80/s the mean of 3 s is off by 6 %, which looks like a worker more now and then.
-_LATELY_S, _CHANCE = 30, 0.02
+_LATELY_S, _CHANCE = 30, 0.03
 
 
 @dataclass(frozen=True, slots=True, eq=False)
