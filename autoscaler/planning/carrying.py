@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from autoscaler.queueing import dealing
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -37,6 +39,8 @@ _RAMP = 0.03
 _PLACED = 20_000
 #: Deals over which is averaged.
 _DEALS = 8
+#: Load of one partition, in workers' worth, beyond which it is cut; and the steps in which the load is told for that.
+_ALONE, _LOAD_STEP = 0.95, 1.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,6 +109,25 @@ def pooled(most: int) -> Carrying:
     return Carrying(counts, busiest, table, span, counts.astype(np.float64))
 
 
+def carryable(shares: tuple[float, ...], load: float) -> tuple[float, ...]:
+    """The shares with those cut that one worker alone cannot carry: no count of workers helps them.
+
+    Left whole, they would make each count look as bad as any other, and the rest of the load be given up with them.
+
+    Args:
+        shares: Of the partitions, largest first.
+        load: The most that is expected, in workers' worth.
+
+    Returns:
+        The shares, summing to less than 1 where some were cut.
+    """
+    if not shares or shares[0] * load <= _ALONE:
+        return shares
+    # In steps, so that a table serves for a while.
+    most = _ALONE / _LOAD_STEP ** math.ceil(math.log(load, _LOAD_STEP))
+    return tuple(min(share, most) for share in shares)
+
+
 def candidates(most: int) -> Ints:
     """Counts that are tried, 1 to `most`: all small ones, then steps of 3 %."""
     counts = list(range(1, min(most, _ALL_UP_TO) + 1))
@@ -125,6 +148,9 @@ def _loads(shares: Sequence[float], count: int) -> tuple[Floats, Floats]:
         if not even:
             loads[0] = max(loads[0], shares[0])
         return loads, np.array([float(more or count), float(count - (more or count))])
+    if dealing.skewed(shares):
+        owner = dealing.dealt(shares, [1.0] * count, [-1] * partitions)
+        return np.bincount(owner, shares, count), np.ones(())
     # The group shares partitions out by their number and knows nothing of their load: as the cards fall.
     sizes = np.repeat((few + 1, few), (more, count - more))
     starts = np.concatenate(([0], np.cumsum(sizes)[:-1]))

@@ -22,7 +22,7 @@ from autoscaler.forecasting import Forecaster
 from autoscaler.model import Forecast
 from autoscaler.planning import courses, experience, headroom
 from autoscaler.planning.arrears import capacity, drained_by, projected
-from autoscaler.planning.carrying import Carrying, carrying
+from autoscaler.planning.carrying import Carrying, carryable, carrying
 from autoscaler.progress import sized_backlog
 from autoscaler.queueing.split import smoothed_shares
 
@@ -141,7 +141,6 @@ def foresee(
     if paths is None:
         return None, memory
     memory = _with_shares(observation, history, memory)
-    table = carrying(memory.shares, kind.max_workers) if worth is None else worth
     per_worker = kind.curve.capacity_per_s
     now = float(history.recent[-_NOW_S:].mean()) / per_worker
     level = max(1.0, paths.level.per_s / per_worker)
@@ -150,6 +149,8 @@ def foresee(
     learnt_s = max(settings.learning_s, settings.foresight_s + kind.boot_s if worth is not None else 0.0)
     learning = int(history.counts.size) >= learnt_s
     came = _lately(history, paths.level.per_s) / per_worker
+    most = max(level, came, float(paths.rates.mean(axis=0).max()) / per_worker)
+    table = carrying(carryable(memory.shares, most), kind.max_workers) if worth is None else worth
     needs = _needs(paths.rates / per_worker, level, came, actuation_s, table, margins=margins)
     if worth is not None:
         # A step in the price is no reason to give up what is there now.

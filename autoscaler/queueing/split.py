@@ -39,15 +39,28 @@ def smoothed_shares(arrivals: Mapping[int, float], partitions: int) -> tuple[flo
     """
     if partitions < 1:
         raise ValueError(f"partitions={partitions}: must be at least 1")
-    even = 1 / partitions
-    total = sum(arrivals.values())
-    if total <= 0 or partitions == 1 or len(arrivals) < partitions:
-        return (even,) * partitions
-    shares = [count / total for count in arrivals.values()]
+    if len(arrivals) < partitions:
+        return (1 / partitions,) * partitions
+    return tuple(sorted(shrunk(list(arrivals.values())), reverse=True))
+
+
+def shrunk(arrivals: Sequence[float]) -> list[float]:
+    """Shares of the partitions in their order, shrunk towards even as far as chance explains the differences.
+
+    Args:
+        arrivals: Records of each partition over the same time.
+
+    Returns:
+        Shares that sum to 1; even ones where nothing came.
+    """
+    even, total = 1 / max(1, len(arrivals)), sum(arrivals)
+    if total <= 0 or len(arrivals) < 2:  # noqa: PLR2004 - one alone cannot differ
+        return [even] * len(arrivals)
+    shares = [count / total for count in arrivals]
     seen = sum((share - even) ** 2 for share in shares) / (len(shares) - 1)
     by_chance = even * (1 - even) / total
     kept = max(0.0, 1 - by_chance / seen) if seen > 0 else 0.0
-    return tuple(sorted((even + kept * (share - even) for share in shares), reverse=True))
+    return [even + kept * (share - even) for share in shares]
 
 
 def busiest_share(shares: Sequence[float], workers: int) -> float:

@@ -1,9 +1,14 @@
-"""Who owns which partition after a rebalance: in proportion to capacity, and as few moves as that allows."""
+"""Who owns which partition after a rebalance: in proportion to capacity, and as few moves as that allows.
+
+Skewed partitions are shared out by their load (`autoscaler.queueing.dealing`), as a group does that has measured it.
+"""
 
 from __future__ import annotations
 
 import heapq
 from typing import TYPE_CHECKING
+
+from autoscaler.queueing import dealing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,19 +54,24 @@ def _evened(given: Sequence[int], rest: int, capacities: Sequence[float], held: 
     return out
 
 
-def assign(partitions: int, capacities: Sequence[float], owner: Sequence[int]) -> list[int]:
+def assign(
+    partitions: int, capacities: Sequence[float], owner: Sequence[int], loads: Sequence[float] = ()
+) -> list[int]:
     """The new owner of each partition.
 
     Args:
         partitions: Number of partitions.
         capacities: Of each worker, by its place.
         owner: Present owner of each partition as a place in `capacities`; -1 = nobody of them.
+        loads: Of each partition, in any unit, where they are skewed (`dealing.skewed`); none = alike.
 
     Returns:
         Owners by partition; all -1 when there is no worker.
     """
     if not capacities:
         return [-1] * partitions
+    if loads:
+        return dealing.dealt(loads, capacities, owner)
     held = [0] * len(capacities)
     for place in owner:
         if place >= 0:

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from autoscaler.queueing import dealing
+from autoscaler.queueing.split import shrunk
 from autoscaler.simulation import assignment
 from autoscaler.simulation.serving import count_until, serve, tally
 
@@ -113,6 +115,9 @@ class Engine:
         self._first = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
         self._end = self._first[1:].copy()
         self._partitions = partitions
+        shares = shrunk(counts.tolist())
+        #: What the group is taken to have measured: the partitions' loads where they are skewed.
+        self._loads = shares if dealing.skewed(shares) else []
         self._types = {kind.name: kind for kind in types}
         self._commit_interval_s = commit_interval_s
         self._cooperative = cooperative
@@ -350,7 +355,7 @@ class Engine:
         members = [w for w in old.workers if w.told_at_s is None] + ([joined] if joined is not None else [])
         places = {id(worker): place for place, worker in enumerate(members)}
         before = [places.get(id(old.workers[p]), -1) if p >= 0 else -1 for p in self._owner]
-        new = assignment.assign(self._partitions, [w.kind.curve.capacity_per_s for w in members], before)
+        new = assignment.assign(self._partitions, [w.kind.curve.capacity_per_s for w in members], before, self._loads)
         free = {id(worker): float(old.free_s[place]) for place, worker in enumerate(old.workers)}
         self._commit(at_s)
         for p in range(self._partitions):

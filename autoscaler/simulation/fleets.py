@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from autoscaler.queueing import dealing
 from autoscaler.simulation import assignment
 
 if TYPE_CHECKING:
@@ -133,12 +134,17 @@ def capacity(fleet: Fleet, types: tuple[SimulatedType, ...], shares: Floats, pat
     capacities = _capacities(fleet, types)
     if not capacities:
         return 0.0
-    owner = np.array(assignment.assign(shares.size, capacities, [-1] * shares.size))
+    owner = np.array(assignment.assign(shares.size, capacities, [-1] * shares.size, _loads(shares)))
     load = np.bincount(owner, shares, len(capacities))
     able = np.array(capacities)
     if patience_s is not None:
         able *= np.maximum(_LEAST_CARRIED, 1 - _SPARE / (able * patience_s))
     return float(np.min(able[load > 0] / load[load > 0]))
+
+
+def _loads(shares: Floats) -> list[float]:
+    found: list[float] = shares.tolist()
+    return found if dealing.skewed(found) else []
 
 
 def patience_s(scenario: Scenario) -> float:
