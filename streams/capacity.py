@@ -21,8 +21,12 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from streams.partition_loads import LONGEST, encoded
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from streams.placement import Place
 
 #: Version of the bytes below. Another version is read as "says nothing".
 FORMAT = 1
@@ -30,8 +34,8 @@ FORMAT = 1
 ALIKE = 1.25
 #: The same for members of one type, which are meant to be equal.
 ALIKE_TYPE = 1.6
-#: Bytes of a member's word; more is not ours.
-LONGEST = 1024
+#: Characters of a worker type's name; more is not ours.
+_LONGEST_KIND = 512
 #: Rows a second that are believed: outside of it a figure is a fault of its measurement.
 _LEAST, _MOST = 1e-3, 1e12
 
@@ -50,11 +54,20 @@ class Capacity:
     loaded: bool = False
 
 
-def encode(capacity: Capacity) -> bytes:
-    """The bytes that a member sends to the group's leader (`user_data` of its subscription)."""
+def encode(capacity: Capacity, loads: Mapping[Place, float] | None = None) -> bytes:
+    """The bytes that a member sends to the group's leader (`user_data` of its subscription).
+
+    Args:
+        capacity: What it can do.
+        loads: Records a second of what it owns; left out where they are too many to say.
+    """
     stated, measured = usable(capacity.stated), usable(capacity.measured)
     said = {"type": capacity.kind, "stated": stated, "measured": measured, "loaded": capacity.loaded}
-    return json.dumps({"penstock": FORMAT, **said}).encode()
+    data = json.dumps({"penstock": FORMAT, **said}).encode()
+    if not loads:
+        return data
+    more = json.dumps({"penstock": FORMAT, **said, "loads": encoded(loads)}, separators=(",", ":")).encode()
+    return more if len(more) <= LONGEST else data
 
 
 def decode(data: bytes | bytearray | memoryview | None) -> Capacity | None:
@@ -65,7 +78,9 @@ def decode(data: bytes | bytearray | memoryview | None) -> Capacity | None:
         said = json.loads(bytes(data))
     except (ValueError, RecursionError):
         return None
-    if not isinstance(said, dict) or said.get("penstock") != FORMAT or not isinstance(said.get("type"), str):
+    if not isinstance(said, dict) or said.get("penstock") != FORMAT:
+        return None
+    if not isinstance(said.get("type"), str) or len(said["type"]) > _LONGEST_KIND:
         return None
     return Capacity(
         said["type"], usable(said.get("stated")), usable(said.get("measured")), loaded=said.get("loaded") is True

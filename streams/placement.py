@@ -8,6 +8,8 @@ partitions allow (D'Hondt's rule: the next one to the least (quota_m + 1) / w_m)
 members that differ: a GPU with 52 partitions instead of 51 is 2 % busier, a CPU worker with 3 instead of 2 half as
 busy again, and the busiest decides what the group can do. Within that, partitions stay with who holds them: each such
 choice saves one move, so the moves are as few as they can be, the sum of max(0, held - quota).
+
+A topic whose partitions are known to differ is shared out by their load instead (`autoscaler.queueing.dealing`).
 """
 
 from __future__ import annotations
@@ -18,8 +20,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from autoscaler.queueing import dealing
+
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
 #: A topic and the number of a partition.
 Place = tuple[str, int]
@@ -43,6 +47,7 @@ def place(
     weights: Mapping[str, float],
     partitions: Mapping[str, int],
     homes: Mapping[Place, str] | None = None,
+    loads: Mapping[str, Sequence[float]] | None = None,
 ) -> dict[str, frozenset[Place]]:
     """The placement to be reached. The same input gives the same answer; its own answer moves nothing.
 
@@ -52,6 +57,7 @@ def place(
         partitions: how many each topic has.
         homes: where partitions were last, by member's name. A member that has just restarted claims nothing; what
             nobody claims goes back to where it was.
+        loads: Of each partition, by topic, of the topics that are skewed (`streams.partition_loads.placed_by`).
 
     Returns:
         All partitions of all topics that somebody reads, by member; each exactly once.
@@ -69,7 +75,13 @@ def place(
             owner = owners.get((topic, number)) or homes.get((topic, number))
             if owner in readers:
                 held[number] = owner
-        placed = _place_topic(partitions[topic], readers, weights, held, elsewhere)
+        placed = (
+            _place_loads(loads[topic], readers, weights, held)
+            if loads
+            and len(loads.get(topic, ())) == partitions[topic]
+            and partitions[topic] * len(readers) <= dealing.MOST
+            else _place_topic(partitions[topic], readers, weights, held, elsewhere)
+        )
         # A request and its bulk twin on one worker share a batch more often: later topics follow the earlier ones.
         elsewhere = {**placed, **elsewhere}
         for number, name in placed.items():
@@ -94,10 +106,21 @@ def first_round(members: Collection[Member], final: Mapping[str, frozenset[Place
 
 
 def relief(
-    held: Mapping[str, Collection[Place]], placed: Mapping[str, Collection[Place]], weights: Mapping[str, float]
+    held: Mapping[str, Collection[Place]],
+    placed: Mapping[str, Collection[Place]],
+    weights: Mapping[str, float],
+    loads: Mapping[str, Sequence[float]] | None = None,
 ) -> float:
-    """By what factor the load of the busiest member would fall, if partitions are alike: 1 = nothing gained."""
-    now, then = _busiest(held, weights), _busiest(placed, weights)
+    """By what factor the load of the busiest member would fall: 1 = nothing gained.
+
+    Args:
+        held: What each has now.
+        placed: What it would have.
+        weights: By member.
+        loads: As in `place`; partitions of other topics are alike.
+    """
+    loads = loads or {}
+    now, then = _busiest(held, weights, loads), _busiest(placed, weights, loads)
     return now / then if then > 0 else 1.0
 
 
@@ -182,5 +205,23 @@ def _place_topic(
     return found
 
 
-def _busiest(held: Mapping[str, Collection[Place]], weights: Mapping[str, float]) -> float:
-    return max((len(held.get(name, ())) / weight for name, weight in weights.items()), default=0.0)
+def _place_loads(
+    loads: Sequence[float], readers: Sequence[str], weights: Mapping[str, float], held: Mapping[int, str]
+) -> dict[int, str]:
+    owner = [readers.index(held[number]) if number in held else -1 for number in range(len(loads))]
+    return {n: readers[at] for n, at in enumerate(dealing.dealt(loads, [weights[name] for name in readers], owner))}
+
+
+def _busiest(
+    held: Mapping[str, Collection[Place]], weights: Mapping[str, float], loads: Mapping[str, Sequence[float]]
+) -> float:
+    def load(places: Collection[Place]) -> float:
+        return sum(_sized(loads[topic], number) if topic in loads else 1.0 for topic, number in places)
+
+    return max((load(held.get(name, ())) / weight for name, weight in weights.items()), default=0.0)
+
+
+def _sized(loads: Sequence[float], number: int) -> float:
+    """One partition's load over the mean of its topic's, so that topics add up."""
+    total = sum(loads)
+    return loads[number] * len(loads) / total if number < len(loads) and total > 0 else 1.0

@@ -150,7 +150,7 @@ def _loads(shares: Sequence[float], count: int) -> tuple[Floats, Floats]:
         return loads, np.array([float(more or count), float(count - (more or count))])
     if dealing.skewed(shares):
         owner = dealing.dealt(shares, [1.0] * count, [-1] * partitions)
-        return np.bincount(owner, shares, count), np.ones(())
+        return np.bincount(owner, shares, count).astype(np.float64), np.ones(())
     # The group shares partitions out by their number and knows nothing of their load: as the cards fall.
     sizes = np.repeat((few + 1, few), (more, count - more))
     starts = np.concatenate(([0], np.cumsum(sizes)[:-1]))

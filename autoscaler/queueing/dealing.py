@@ -1,11 +1,11 @@
 """Which worker carries which partition, by the partitions' load: for partitions that differ.
 
 Even partitions are shared out by their number (`streams.placement`, `autoscaler.simulation.assignment`). Where keys are
-skewed that leaves the busiest worker with a multiple of its part, and the fleet is as large as the busiest asks for. So:
+skewed that leaves the busiest worker with a multiple of its part, and the fleet is as large as that one asks for. So:
 
 - free partitions go, largest first, to whom they make least busy (longest processing time first, R. L. Graham, 1969);
-- then, while a worker is a tenth off its part, the busiest gives the least busy the partition, or swaps with it the
-  pair, that leaves the busier of the two least busy. Each move drains a batch, so nothing else moves.
+- then, while a worker is a tenth off its part, the busiest gives the least busy the partition that leaves the busier of
+  the two least busy, or, where no single one helps, swaps the best pair. Each move drains a batch: nothing else moves.
 """
 
 from __future__ import annotations
@@ -14,12 +14,16 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 #: How far a worker may be off its part of the load before partitions move for it.
 SLACK = 0.1
 #: Least relief of the busier of two workers that a move is worth.
 _RELIEF = 0.02
+#: Partitions times workers up to which is dealt: the group's leader must not think for seconds.
+MOST = 500_000
+#: What two loads may differ by and be the same.
+_ROUNDING = 1e-12
 #: Standard deviation of the partitions' loads over their mean from which on they count as skewed. Below, a worker of
 #: eight partitions is off by 7 %: less than whole partitions are.
 SKEWED = 0.2
@@ -53,65 +57,87 @@ def dealt(loads: Sequence[float], capacities: Sequence[float], owner: Sequence[i
         return [-1] * len(loads)
     # What nobody asks for is carried too: it must lie somewhere, and not all in one place.
     least = 1e-6 * (max(loads, default=0.0) or 1.0)
-    sizes = [max(load, least) for load in loads]
-    new = list(owner)
-    held: list[set[int]] = [set() for _ in capacities]
-    carried = [0.0] * len(capacities)
-    for partition, place in enumerate(new):
-        if place >= 0:
-            held[place].add(partition)
-            carried[place] += sizes[partition]
-    free = sorted((p for p, place in enumerate(new) if place < 0), key=lambda p: (-sizes[p], p))
-    for partition in free:
-        size = sizes[partition]
-        place = min(range(len(carried)), key=lambda w: ((carried[w] + size) / capacities[w], w))
-        new[partition] = place
-        held[place].add(partition)
-        carried[place] += size
-    part = sum(sizes) / sum(capacities)
-    # Who has one partition that is too much for anybody cannot be relieved; the others can.
-    givers = set(range(len(capacities)))
-    # Each move makes the busier of two less busy; the bound is for rounding.
-    for _ in range(4 * len(sizes)):
-        busy = [load / capacity for load, capacity in zip(carried, capacities, strict=True)]
-        giver = max(givers, key=lambda w: (busy[w], -w), default=0)
-        taker = min(range(len(busy)), key=lambda w: (busy[w], w))
-        if not givers or (busy[giver] <= part * (1 + SLACK) and busy[taker] >= part * (1 - SLACK)):
-            break
-        given, taken = _best(giver, taker, held, carried, capacities, sizes, owner)
-        if given is None:
-            givers.discard(giver)
-            continue
-        for partition, here, there in ((given, giver, taker), (taken, taker, giver)):
-            if partition is not None:
-                new[partition] = there
-                held[here].discard(partition)
-                held[there].add(partition)
-                carried[here] -= sizes[partition]
-                carried[there] += sizes[partition]
-    return new
+    hand = _Hand([max(load, least) for load in loads], capacities, owner)
+    hand.give_free()
+    hand.even_out()
+    return hand.now
 
 
-def _best(
-    giver: int,
-    taker: int,
-    held: Sequence[set[int]],
-    carried: Sequence[float],
-    capacities: Sequence[float],
-    sizes: Sequence[float],
-    owner: Sequence[int],
-) -> tuple[int | None, int | None]:
-    """What the giver hands over, and what it gets for it; of equal ones what moves least."""
-    best = carried[giver] / capacities[giver] * (1 - _RELIEF)
-    found: tuple[int | None, int | None] = (None, None)
-    moves = math.inf
-    for given in sorted(held[giver]):
-        for taken in [None, *sorted(held[taker])]:
-            size = sizes[given] - (0.0 if taken is None else sizes[taken])
-            if size <= 0:
+class _Hand:
+    """The partitions as they lie while they are dealt."""
+
+    def __init__(self, sizes: Sequence[float], capacities: Sequence[float], owner: Sequence[int]) -> None:
+        self._sizes, self._capacities, self._owner = sizes, capacities, owner
+        #: Owner of each partition now.
+        self.now = list(owner)
+        self._held: list[set[int]] = [set() for _ in capacities]
+        self._carried = [0.0] * len(capacities)
+        for partition, place in enumerate(owner):
+            if place >= 0:
+                self._give(partition, place)
+
+    def _give(self, partition: int, place: int) -> None:
+        self.now[partition] = place
+        self._held[place].add(partition)
+        self._carried[place] += self._sizes[partition]
+
+    def _move(self, partition: int, here: int, there: int) -> None:
+        self._held[here].discard(partition)
+        self._carried[here] -= self._sizes[partition]
+        self._give(partition, there)
+
+    def give_free(self) -> None:
+        """What nobody has, largest first, to whom it makes least busy."""
+        free = (p for p, place in enumerate(self.now) if place < 0)
+        for partition in sorted(free, key=lambda p: (-self._sizes[p], p)):
+            size = self._sizes[partition]
+            busy = [(load + size) / capacity for load, capacity in self._loads()]
+            self._give(partition, busy.index(min(busy)))
+
+    def even_out(self) -> None:
+        """From the busiest to the least busy, until all have about their part or nothing helps."""
+        part = sum(self._sizes) / sum(self._capacities)
+        # Who has one partition that is too much for anybody cannot be relieved; the others can.
+        givers = set(range(len(self._capacities)))
+        # Each move makes the busier of two less busy; the bound is for rounding.
+        for _ in range(4 * len(self._sizes)):
+            busy = [load / capacity for load, capacity in self._loads()]
+            giver = max(givers, key=lambda w: (busy[w], -w), default=-1)
+            taker = min(range(len(busy)), key=lambda w: (busy[w], w))
+            if giver < 0 or (busy[giver] <= part * (1 + SLACK) and busy[taker] >= part * (1 - SLACK)):
+                return
+            given, taken = self._best(giver, taker)
+            if given is None:
+                givers.discard(giver)
                 continue
-            busier = max((carried[giver] - size) / capacities[giver], (carried[taker] + size) / capacities[taker])
-            moved = (owner[given] != taker) + (taken is not None and owner[taken] != giver)
-            if busier < best - 1e-12 or (busier <= best + 1e-12 and moved < moves):
-                best, found, moves = busier, (given, taken), moved
-    return found
+            self._move(given, giver, taker)
+            if taken is not None:
+                self._move(taken, taker, giver)
+
+    def _best(self, giver: int, taker: int) -> tuple[int | None, int | None]:
+        """What the giver hands over; where that alone does not help, also what it gets for it."""
+        alone = self._least_busy(giver, taker, [None])
+        return alone if alone[0] is not None else self._least_busy(giver, taker, sorted(self._held[taker]))
+
+    def _least_busy(self, giver: int, taker: int, returned: Sequence[int | None]) -> tuple[int | None, int | None]:
+        """The exchange after which the busier of the two is least busy; of equal ones what moves least."""
+        sizes, owner = self._sizes, self._owner
+        best = self._carried[giver] / self._capacities[giver] * (1 - _RELIEF)
+        found: tuple[int | None, int | None] = (None, None)
+        moves = math.inf
+        for given in sorted(self._held[giver]):
+            for taken in returned:
+                size = sizes[given] - (0.0 if taken is None else sizes[taken])
+                if size <= 0:
+                    continue
+                busier = max(
+                    (self._carried[giver] - size) / self._capacities[giver],
+                    (self._carried[taker] + size) / self._capacities[taker],
+                )
+                moved = (owner[given] != taker) + (taken is not None and owner[taken] != giver)
+                if busier < best - _ROUNDING or (busier <= best + _ROUNDING and moved < moves):
+                    best, found, moves = busier, (given, taken), moved
+        return found
+
+    def _loads(self) -> Iterator[tuple[float, float]]:
+        return zip(self._carried, self._capacities, strict=True)

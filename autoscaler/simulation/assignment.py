@@ -70,7 +70,7 @@ def assign(
     """
     if not capacities:
         return [-1] * partitions
-    if loads:
+    if loads and partitions * len(capacities) <= dealing.MOST:
         return dealing.dealt(loads, capacities, owner)
     held = [0] * len(capacities)
     for place in owner:

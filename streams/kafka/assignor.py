@@ -16,6 +16,7 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from kafka.protocol.consumer.metadata import ConsumerProtocolAssignment, ConsumerProtocolSubscription
 
 from streams.capacity import FORMAT, Capacity, SteadyCapacity, decode, encode, weights
+from streams.partition_loads import decoded, encoded, merged, placed_by, told
 from streams.placement import Member, Place, first_round, place, relief
 
 if TYPE_CHECKING:
@@ -59,6 +60,13 @@ class WeightedAssignor(AbstractPartitionAssignor):  # type: ignore[misc] # kafka
         #: As the last leader told: where each partition belongs, and what each member said.
         self._homes: dict[Place, str] = {}
         self._said: dict[str, Capacity | None] = {}
+        #: Records a second by partition, as the last leader knew them; and as this member measures what it owns.
+        self._loads: dict[Place, float] = {}
+        self._measured: dict[Place, float] = {}
+
+    def measured(self, rates: Mapping[Place, float]) -> None:
+        """What this member measures of its partitions; replaced whole, called on the polling thread."""
+        self._measured = dict(rates)
 
     def supported_protocols(self) -> list[RebalanceProtocol]:
         """Members keep what they own while they join."""
@@ -70,7 +78,7 @@ class WeightedAssignor(AbstractPartitionAssignor):  # type: ignore[misc] # kafka
         return ConsumerProtocolSubscription(
             version=_SUBSCRIPTION_VERSION,
             topics=sorted(topics),
-            user_data=encode(self._steady.update(self._capacity())),
+            user_data=encode(self._steady.update(self._capacity()), self._measured),
             owned_partitions=_on_the_wire(claimed),
             generation_id=generation,
         )
@@ -80,10 +88,12 @@ class WeightedAssignor(AbstractPartitionAssignor):  # type: ignore[misc] # kafka
         joined: dict[str, Member] = {}
         ids: dict[str, str] = {}
         said: dict[str, Capacity | None] = {}
+        rates: list[dict[Place, float]] = []
         for one in members:
             name = one.group_instance_id or one.member_id
             ids[name] = one.member_id
             said[name] = decode(one.metadata.user_data)
+            rates.append(told(one.metadata.user_data))
             owned = {
                 (entry.topic, number) for entry in one.metadata.owned_partitions or () for number in entry.partitions
             }
@@ -91,14 +101,17 @@ class WeightedAssignor(AbstractPartitionAssignor):  # type: ignore[misc] # kafka
         topics = {topic for member in joined.values() for topic in member.topics}
         partitions = {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in topics}
         weighed = weights(said)
-        final = place(joined.values(), weighed, partitions, self._homes)
+        known = {at: rate for at, rate in merged(self._loads, rates).items() if at[1] < partitions.get(at[0], 0)}
+        loads = placed_by(known, partitions)
+        final = place(joined.values(), weighed, partitions, self._homes, loads)
         now = first_round(joined.values(), final)
-        memory = _remembered(final, said)
+        memory = _remembered(final, said, known)
         log.info(
             "group.placed",
             extra={
                 "weights": {name: round(weight, 3) for name, weight in weighed.items()},
                 "partitions": {name: len(places) for name, places in final.items()},
+                "by_load": sorted(loads),
                 "held_back": sum(len(final[name]) - len(now[name]) for name in final),
             },
         )
@@ -109,10 +122,10 @@ class WeightedAssignor(AbstractPartitionAssignor):  # type: ignore[misc] # kafka
 
     def on_assignment(self, assignment: ConsumerProtocolAssignment, generation: int) -> None:  # noqa: ARG002
         """Keep what the leader told beside the assignment."""
-        self._homes, self._said = _recalled(assignment.user_data)
+        self._homes, self._said, self._loads = _recalled(assignment.user_data)
 
     def relief_by(self, name: str) -> float:
-        """By what factor the busiest member's load would fall, were all placed anew by what `name` can do now.
+        """By what factor the busiest member's load would fall, were all placed anew by what `name` knows now.
 
         1 = nothing gained, nothing known of the others, or idle. Called on the polling thread.
         """
@@ -128,8 +141,8 @@ class WeightedAssignor(AbstractPartitionAssignor):  # type: ignore[misc] # kafka
             counts[one[0]] += 1
         topics = frozenset(counts)
         members = [Member(member, topics, frozenset(places)) for member, places in held.items() if member in said]
-        weighed = weights(said)
-        return relief(held, place(members, weighed, counts), weighed)
+        weighed, loads = weights(said), placed_by(merged(self._loads, [self._measured]), counts)
+        return relief(held, place(members, weighed, counts, loads=loads), weighed, loads)
 
 
 class StickyFallback(CooperativeStickyAssignor):  # type: ignore[misc] # kafka-python is untyped
@@ -159,22 +172,25 @@ def _by_topic(places: Iterable[Place]) -> list[tuple[str, list[int]]]:
     return list(found.items())
 
 
-def _remembered(final: Mapping[str, Iterable[Place]], said: Mapping[str, Capacity | None]) -> bytes:
+def _remembered(
+    final: Mapping[str, Iterable[Place]], said: Mapping[str, Capacity | None], loads: Mapping[Place, float]
+) -> bytes:
     memory = {
         "penstock": FORMAT,
         "homes": {name: dict(_by_topic(places)) for name, places in final.items()},
         "said": {name: encode(one).decode() if one else None for name, one in said.items()},
+        "loads": encoded(loads),
     }
     data = json.dumps(memory, separators=(",", ":")).encode()
     return data if len(data) <= _LONGEST_MEMORY else b""
 
 
-def _recalled(data: Any) -> tuple[dict[Place, str], dict[str, Capacity | None]]:
+def _recalled(data: Any) -> tuple[dict[Place, str], dict[str, Capacity | None], dict[Place, float]]:
     """What a leader told; nothing where it was another version's, or another program's."""
     try:
         memory = json.loads(bytes(data or b""))
         if memory["penstock"] != FORMAT:
-            return {}, {}
+            return {}, {}, {}
         homes = {
             (str(topic), int(number)): str(name)
             for name, topics in memory["homes"].items()
@@ -182,6 +198,7 @@ def _recalled(data: Any) -> tuple[dict[Place, str], dict[str, Capacity | None]]:
             for number in numbers
         }
         said = {str(name): decode(one.encode()) if one else None for name, one in memory["said"].items()}
+        loads = decoded(memory.get("loads"))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return {}, {}
-    return homes, said
+        return {}, {}, {}
+    return homes, said, loads

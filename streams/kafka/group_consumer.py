@@ -21,7 +21,8 @@ from streams.errors import BrokerUnavailable, GenerationChanged
 from streams.kafka.assignor import StickyFallback, WeightedAssignor
 from streams.kafka.joining import JoiningConsumer
 from streams.kafka.translate import connect, translated
-from streams.placement_review import PlacementReview
+from streams.partition_loads import PartitionMeter
+from streams.placement_review import LOOK_S, PlacementReview
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -179,6 +180,7 @@ class GroupConsumer:
         self._consumer.on_lost = listener.lose
         self._listener, self._weighted, self._instance_id = listener, weighted, instance_id
         self._review = PlacementReview(time.monotonic())
+        self._meter, self._metered_s = PartitionMeter(), float("-inf")
         self._joined_s = math.inf
         self._away = False
         self._consumer.subscribe([topic], listener=listener)
@@ -217,7 +219,17 @@ class GroupConsumer:
         self._joined_s = time.monotonic()
         self._review.joined(self._joined_s)
 
+    def _measure(self, now_s: float) -> None:
+        """What comes in on each partition, for the group's leader: by the log's end that came with the last fetch."""
+        if now_s - self._metered_s < LOOK_S:
+            return
+        self._metered_s = now_s
+        ends = {tp: self._consumer.highwater(tp) for tp in self._consumer.assignment()}
+        self._meter.note({(tp.topic, tp.partition): end for tp, end in ends.items() if end is not None}, now_s)
+        self._weighted.measured(self._meter.rates())
+
     def _look_around(self, now_s: float) -> None:
+        self._measure(now_s)
         if not self._listener.told and now_s - self._joined_s > EMPTY_S:
             self._listener.tell_assigned(even_nothing=True)
         if self._review.due(now_s):

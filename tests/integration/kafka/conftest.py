@@ -211,6 +211,8 @@ class Group:
     producer: Any
     members: dict[str, Answering] = field(default_factory=dict)
     sent: int = 0
+    #: Records written, by partition.
+    _written: Counter[int] = field(default_factory=Counter)
 
     @property
     def requests(self) -> str:
@@ -237,17 +239,22 @@ class Group:
     def send(self, count: int) -> None:
         """Write requests, one after the other over all partitions."""
         for _ in range(count):
-            self.producer.send(self.requests, value=b"%d" % self.sent, partition=self.sent % PARTITIONS)
-            self.sent += 1
+            self._send(self.sent % PARTITIONS)
+
+    def _send(self, partition: int) -> None:
+        self.producer.send(self.requests, value=b"%d" % self.sent, partition=partition)
+        self.sent += 1
+        self._written[partition] += 1
 
     @contextlib.contextmanager
-    def load(self) -> Iterator[None]:
-        """Requests at a steady pace, 50 a second for each partition, while the block runs."""
+    def load(self, hot: Collection[int] = ()) -> Iterator[None]:
+        """Requests at a steady pace, 50 a second for each partition and 400 for hot ones, while the block runs."""
         over = threading.Event()
 
         def send() -> None:
             while not over.wait(0.02):
-                self.send(PARTITIONS)
+                for number in [*range(PARTITIONS), *[one for one in hot for _ in range(7)]]:
+                    self._send(number)
 
         sender = threading.Thread(target=send, daemon=True)
         sender.start()
@@ -295,7 +302,7 @@ class Group:
 
     def expected(self) -> Counter[str]:
         """One answer to each request."""
-        return Counter({f"{number % PARTITIONS}/{number // PARTITIONS}": 1 for number in range(self.sent)})
+        return Counter({f"{number}/{at}": 1 for number, count in self._written.items() for at in range(count)})
 
 
 @pytest.fixture

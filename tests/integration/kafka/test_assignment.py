@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
-from streams import placement_review
+from streams import partition_loads, placement_review
 from streams.errors import Fenced
 from streams.kafka import new_reader
+from tests.integration.kafka.conftest import PARTITIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -134,6 +135,29 @@ def test_a_member_that_became_slow_gets_less(group: Group, monkeypatch: pytest.M
         assert (group.placement(), len(other.holdings.told)) == before
         one.rows_per_s = 500.0
         group.wait_shares({"one": 4, "other": 8})
+    assert group.answers() == group.expected()
+
+
+def test_hot_partitions_are_shared_out_by_their_load(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three partitions of one member turn eight times as hot as the rest: it asks, and keeps less than its half."""
+    monkeypatch.setattr(placement_review, "LOOK_S", 0.1)
+    monkeypatch.setattr(placement_review, "CALM_S", 0.5)
+    monkeypatch.setattr("streams.kafka.group_consumer.LOOK_S", 0.1)
+    monkeypatch.setattr(partition_loads, "_LEAST_S", 1.0)
+    group.start("one", 1000.0)
+    group.start("other", 1000.0)
+    group.wait_shares({"one": 6, "other": 6})
+    hot = sorted(group.members["one"].partitions)[:3]
+    with group.load(hot):
+        # 33 parts of load: by number 27 and 6; by load nobody has more than 19.
+        group.wait(
+            lambda: (
+                len(group.placement()) == PARTITIONS
+                and sorted(group.members[group.placement()[number]].member for number in hot)
+                in (["one", "one", "other"], ["one", "other", "other"])
+            ),
+            "hot partitions on both members",
+        )
     assert group.answers() == group.expected()
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from autoscaler.planning.arrears import capacity, drained_by, projected
-from autoscaler.planning.carrying import candidates, carrying
+from autoscaler.planning.carrying import candidates, carryable, carrying
 
 EVEN = (1 / 64,) * 64
 
@@ -34,11 +34,32 @@ def test_skewed_shares_are_placed_one_by_one() -> None:
     assert table.overloaded(np.array([4.0]))[table.place(16)] == pytest.approx(0.34, abs=1e-6)
 
 
-def test_skewed_shares_fall_as_the_group_deals_them() -> None:
-    """The group counts partitions and not their load: 8 of 64 with Zipf 0.5 carry more at the busiest than at best."""
+def test_skewed_shares_lie_as_the_group_deals_them() -> None:
+    """By load, 8 workers have an eighth of Zipf 0.5 each; 16 cannot, since one partition is more than a sixteenth."""
     raw = np.arange(1, 65) ** -0.5
     table = carrying(tuple((raw / raw.sum()).tolist()), 64)
-    assert 1.3 / 8 < table.busiest[table.place(8)] < 2.0 / 8
+    assert table.busiest[table.place(8)] == pytest.approx(1 / 8, rel=0.1)
+    assert table.busiest[table.place(16)] == pytest.approx(raw[0] / raw.sum())
+
+
+def test_a_little_uneven_shares_fall_as_the_cards_do() -> None:
+    """Too little for the group to go by: the busiest of 8 is a little above its part."""
+    raw = np.linspace(1.3, 0.7, 64)
+    table = carrying(tuple((raw / raw.sum()).tolist()), 64)
+    assert 1.05 / 8 < table.busiest[table.place(8)] < 1.2 / 8
+
+
+def test_what_nobody_can_carry_is_cut_and_the_rest_is_planned_for() -> None:
+    """At a load of 20 workers a tenth of it is too much for one; the other nine tenths are shared as ever."""
+    shares = (0.1, *((0.9 / 63,) * 63))
+    assert carryable(shares, 9.0) == shares
+    cut = carryable(shares, 20.0)
+    assert cut[0] * 20 == pytest.approx(0.95, rel=0.1)
+    assert cut[1:] == shares[1:]
+    whole, helped = carrying(shares, 64), carrying(cut, 64)
+    assert whole.busiest[whole.place(30)] == pytest.approx(0.1)
+    assert helped.busiest[helped.place(30)] < 0.05
+    assert carryable((), 20.0) == ()
 
 
 def test_shares_on_workers_sum_to_one() -> None:

@@ -269,3 +269,23 @@ def test_relief_is_the_fall_of_the_busiest_load() -> None:
     assert relief(held, placed, {"a": 0.5, "b": 1.0}) == pytest.approx(1.5)
     assert relief(held, held, {"a": 0.5, "b": 1.0}) == 1.0
     assert relief({}, {}, {}) == 1.0
+
+
+def test_a_skewed_topic_goes_by_load_and_the_other_by_number() -> None:
+    """One partition of as much load as the eleven others together is alone; the bulk topic is six and six."""
+    members = [Member("a", frozenset({REQUESTS, BULK})), Member("b", frozenset({REQUESTS, BULK}))]
+    sizes = {REQUESTS: [11.0] + [1.0] * 11}
+    placed = place(members, {"a": 1.0, "b": 1.0}, {REQUESTS: 12, BULK: 12}, loads=sizes)
+    assert sorted(sum(topic == REQUESTS for topic, _ in places) for places in placed.values()) == [1, 11]
+    assert [sum(topic == BULK for topic, _ in places) for places in placed.values()] == [6, 6]
+    again = [Member(name, frozenset({REQUESTS, BULK}), places) for name, places in placed.items()]
+    assert place(again, {"a": 1.0, "b": 1.0}, {REQUESTS: 12, BULK: 12}, loads=sizes) == placed
+
+
+def test_relief_is_by_load_where_it_is_known() -> None:
+    """By number these two are even; by load one has 16 of 22."""
+    held = {"a": [(REQUESTS, n) for n in range(6)], "b": [(REQUESTS, n) for n in range(6, 12)]}
+    placed = {"a": [(REQUESTS, 0)], "b": [(REQUESTS, n) for n in range(1, 12)]}
+    sizes = {REQUESTS: [11.0] + [1.0] * 11}
+    assert relief(held, placed, {"a": 1.0, "b": 1.0}, sizes) == pytest.approx(16 / 11)
+    assert relief(held, placed, {"a": 1.0, "b": 1.0}) < 1
