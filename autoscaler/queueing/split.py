@@ -12,6 +12,8 @@ import heapq
 import math
 from typing import TYPE_CHECKING
 
+from autoscaler.queueing import dealing
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -64,11 +66,12 @@ def shrunk(arrivals: Sequence[float]) -> list[float]:
 
 
 def busiest_share(shares: Sequence[float], workers: int) -> float:
-    """Part of the load on the busiest of `workers`: max(ceil(P/c)/P, the busiest after greedy placement).
+    """Part of the load on the busiest of `workers`: ceil(P/c)/P, or the busiest after greedy placement.
 
     Greedy = longest processing time first (R. L. Graham, 1969): each partition, largest first, to the least loaded
-    worker; within a third of the optimum. The count term is there since the group assigns by count. With more than
-    20,000 partitions times workers the largest partition stands for the placement, which is a lower bound.
+    worker; within a third of the optimum. It is what a group does with skewed partitions (`dealing`); others it assigns
+    by count, and the larger of the two holds. With more than 20,000 partitions times workers the largest partition
+    stands for the placement, which is a lower bound.
 
     Args:
         shares: Of each partition, largest first.
@@ -82,7 +85,8 @@ def busiest_share(shares: Sequence[float], workers: int) -> float:
         return by_count
     if partitions * workers > _PLACED:
         return max(by_count, shares[0])
-    return max(by_count, _placed(tuple(shares), workers))
+    placed = _placed(tuple(shares), workers)
+    return placed if dealing.skewed(shares) else max(by_count, placed)
 
 
 @functools.lru_cache(maxsize=1024)

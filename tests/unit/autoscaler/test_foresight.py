@@ -61,6 +61,26 @@ def test_chance_at_a_low_rate_causes_no_action_after_five_minutes() -> None:
     assert [change.at_s for change in done.changes if change.at_s > 300] == []
 
 
+def test_skewed_partitions_cost_little_more_than_even_ones() -> None:
+    """Zipf 0.5, four workers' worth: shared out by number the busiest would have twice its part."""
+    even, skewed = (Scenario(mean_workers=4.0, skew=skew) for skew in (0.0, 0.5))
+    runs = [played(of_pattern(PATTERNS["constant"], one, length_s=900, seed=1), one) for one in (even, skewed)]
+    assert runs[1].cost <= 1.1 * runs[0].cost
+    assert late(runs[1], 120) < 0.01
+
+
+def test_a_partition_that_no_worker_can_carry_does_not_hold_up_the_others() -> None:
+    """Zipf 1, six workers' worth: the first partition is 1.27 workers' worth by itself, and all others are in time."""
+    scenario = Scenario(mean_workers=6.0, skew=1.0)
+    done = played(of_pattern(PATTERNS["constant"], scenario, length_s=600, seed=1), scenario)
+    counted = done.load.arrivals_s >= 120
+    hot = done.load.partition_of == np.bincount(done.load.partition_of).argmax()
+    in_time = done.latencies_s <= scenario.objective_s
+    assert in_time[counted & ~hot].mean() > 0.98
+    assert in_time[counted & hot].mean() < 0.5
+    assert done.changes == [] or max(sum(change.fleet.values()) for change in done.changes) <= 12
+
+
 def test_bursts_are_kept_warm_once_they_have_been_seen() -> None:
     """Two minutes off, half a minute on at six workers' worth: a quarter is late at first, later a twentieth.
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoscaler.queueing import split
+from autoscaler.queueing.dealing import skewed
 
 weights = st.lists(st.floats(0.01, 10), min_size=1, max_size=40)
 
@@ -32,11 +33,13 @@ def test_nine_workers_on_64_partitions_leave_one_with_eight() -> None:
 @given(weights, st.integers(1, 40))
 @settings(deadline=None)  # the machine may be busy
 def test_the_busiest_has_at_least_its_even_share_and_the_largest_partition(raw: list[float], workers: int) -> None:
-    """No assignment beats 1/c or splits a partition; greedy stays within 4/3 of what counting allows at best."""
+    """No assignment beats 1/c or splits a partition; none leaves more than its part and one partition on a worker."""
     parts = shares(raw)
     found = split.busiest_share(parts, workers)
-    assert found >= max(1 / workers, parts[0], math.ceil(len(parts) / workers) / len(parts)) - 1e-9
-    assert found <= 1 + 1e-9
+    by_number = math.ceil(len(parts) / workers) / len(parts)
+    assert found >= max(1 / workers, parts[0]) - 1e-9
+    assert found >= by_number - 1e-9 or skewed(parts)
+    assert found <= max(1 / workers + parts[0], by_number) + 1e-9
 
 
 def test_a_hot_partition_decides() -> None:
@@ -64,3 +67,10 @@ def test_skew_is_not_taken_for_chance() -> None:
 def test_without_counts_partitions_are_even(arrivals: dict[int, float]) -> None:
     """Nothing, zeros or part of the partitions say nothing about shares."""
     assert split.smoothed_shares(arrivals, 2) == (0.5, 0.5)
+
+
+def test_skewed_partitions_are_not_dealt_by_number() -> None:
+    """Of two workers one has nine of 17 partitions, 0.53 of them; by load each has half."""
+    uneven = shares([15.0] * 6 + [10 / 11] * 11)
+    assert split.busiest_share(uneven, 2) == pytest.approx(0.5, abs=0.01)
+    assert split.busiest_share(shares([1.0] * 17), 2) == pytest.approx(9 / 17)

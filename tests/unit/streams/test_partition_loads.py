@@ -90,9 +90,10 @@ def test_what_is_said_now_counts_before_what_was_known() -> None:
 
 
 def test_skewed_partitions_are_placed_by_load_and_even_ones_by_number() -> None:
-    """A rate of a minute's counts: 10 % apart is chance at a hundred records, four times as much is not."""
-    even = {(T, n): (100 + (-1) ** n * 10) / WINDOW_S for n in range(12)}
-    assert placed_by(even, {T: 12}) == {}
+    """A rate of a minute's counts: 30 % apart is chance at ten records, four times as much of hundreds is not."""
+    few = {(T, n): (10 + (-1) ** n * 3) / WINDOW_S for n in range(12)}
+    assert placed_by(few, {T: 12}) == {}
+    assert placed_by({place: 100 * rate for place, rate in few.items()}, {T: 12}) != {}
     hot = {(T, n): 40.0 if n < 3 else 10.0 for n in range(12)}
     (loads,) = placed_by(hot, {T: 12}).values()
     assert loads[0] / loads[11] == pytest.approx(4.0, rel=0.02)
