@@ -76,6 +76,12 @@ def test_one_that_is_too_large_for_anybody_hinders_nobody() -> None:
     assert found[0] == 0
 
 
+def test_two_change_places_where_no_single_move_helps() -> None:
+    """12 and 8, of large partitions: giving away 5 or 7 makes it worse, 7 for 6 makes it 11 and 9."""
+    found = dealt([7.0, 5.0, 6.0, 2.0], [1.0, 1.0], [0, 0, 1, 1])
+    assert sorted(carried([7.0, 5.0, 6.0, 2.0], [1.0, 1.0], found)) == [9.0, 11.0]
+
+
 def test_who_leaves_gives_away_only_its_own() -> None:
     """And of those who stay nothing moves, where they can be evened out by what is free."""
     sizes = zipf(64, 0.5)
