@@ -97,22 +97,27 @@ class _Hand:
     def even_out(self) -> None:
         """From the busiest to the least busy, until all have about their part or nothing helps."""
         part = sum(self._sizes) / sum(self._capacities)
-        # Who has one partition that is too much for anybody cannot be relieved; the others can.
-        givers = set(range(len(self._capacities)))
         # Each move makes the busier of two less busy; the bound is for rounding.
         for _ in range(4 * len(self._sizes)):
-            busy = [load / capacity for load, capacity in self._loads()]
-            giver = max(givers, key=lambda w: (busy[w], -w), default=-1)
-            taker = min(range(len(busy)), key=lambda w: (busy[w], w))
-            if giver < 0 or (busy[giver] <= part * (1 + SLACK) and busy[taker] >= part * (1 - SLACK)):
+            if not self._relieved(part):
                 return
+
+    def _relieved(self, part: float) -> bool:
+        """One move from the busiest whom it helps; `False` = all have about their part, or nothing helps."""
+        busy = [load / capacity for load, capacity in self._loads()]
+        taker = min(range(len(busy)), key=lambda w: (busy[w], w))
+        # Who has one partition that is too much for anybody cannot be relieved; the others can.
+        for giver in sorted(range(len(busy)), key=lambda w: (-busy[w], w)):
+            if busy[giver] <= part * (1 + SLACK) and busy[taker] >= part * (1 - SLACK):
+                return False
             given, taken = self._best(giver, taker)
             if given is None:
-                givers.discard(giver)
                 continue
             self._move(given, giver, taker)
             if taken is not None:
                 self._move(taken, taker, giver)
+            return True
+        return False
 
     def _best(self, giver: int, taker: int) -> tuple[int | None, int | None]:
         """What the giver hands over; where that alone does not help, also what it gets for it."""
