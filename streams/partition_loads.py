@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 WINDOW_S = 60.0
 #: Seconds of a partition before its rate is told.
 _LEAST_S = 20.0
-#: Part of a topic's partitions that must be known; the others count as the mean of these.
+#: Part of a topic's partitions that must be known; the others count as the low median of these: a member that knows its
+#: own alone, some of them hot, should ask for a placement at which all say what they know.
 _KNOWN = 0.5
 #: Bytes of a member's word on loads; beyond it (some 10,000 partitions on one member) it says nothing of them.
 LONGEST = 128 * 1024
@@ -113,8 +115,8 @@ def placed_by(rates: Mapping[Place, float], partitions: Mapping[str, int]) -> di
         if not known or len(known) < _KNOWN * count:
             continue
         # As counts of one window: that many records had the chance to be uneven.
-        mean = math.fsum(known.values()) / len(known)
-        loads = shrunk([known.get(number, mean) * WINDOW_S for number in range(count)])
+        usual = statistics.median_low(known.values())
+        loads = shrunk([known.get(number, usual) * WINDOW_S for number in range(count)])
         if dealing.skewed(loads):
             found[topic] = loads
     return found
