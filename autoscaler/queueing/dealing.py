@@ -11,6 +11,7 @@ skewed that leaves the busiest worker with a multiple of its part, and the fleet
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, insort
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,12 +19,10 @@ if TYPE_CHECKING:
 
 #: How far a worker may be off its part of the load before partitions move for it.
 SLACK = 0.1
-#: Least relief of the busier of two workers that a move is worth.
-_RELIEF = 0.02
 #: Partitions times workers up to which is dealt: the group's leader must not think for seconds.
 MOST = 500_000
-#: What two loads may differ by and be the same.
-_ROUNDING = 1e-12
+#: Part of a load by which two may differ and be the same.
+_ROUNDING = 1e-9
 #: Standard deviation of the partitions' loads over their mean from which on they count as skewed. Below, a worker of
 #: eight partitions is off by 7 %: less than whole partitions are.
 SKEWED = 0.2
@@ -67,10 +66,11 @@ class _Hand:
     """The partitions as they lie while they are dealt."""
 
     def __init__(self, sizes: Sequence[float], capacities: Sequence[float], owner: Sequence[int]) -> None:
-        self._sizes, self._capacities, self._owner = sizes, capacities, owner
+        self._sizes, self._capacities = sizes, capacities
         #: Owner of each partition now.
         self.now = list(owner)
-        self._held: list[set[int]] = [set() for _ in capacities]
+        #: Sizes and numbers of what each worker has, ascending.
+        self._held: list[list[tuple[float, int]]] = [[] for _ in capacities]
         self._carried = [0.0] * len(capacities)
         for partition, place in enumerate(owner):
             if place >= 0:
@@ -78,11 +78,12 @@ class _Hand:
 
     def _give(self, partition: int, place: int) -> None:
         self.now[partition] = place
-        self._held[place].add(partition)
+        insort(self._held[place], (self._sizes[partition], partition))
         self._carried[place] += self._sizes[partition]
 
     def _move(self, partition: int, here: int, there: int) -> None:
-        self._held[here].discard(partition)
+        held = self._held[here]
+        del held[bisect_left(held, (self._sizes[partition], partition))]
         self._carried[here] -= self._sizes[partition]
         self._give(partition, there)
 
@@ -121,27 +122,27 @@ class _Hand:
 
     def _best(self, giver: int, taker: int) -> tuple[int | None, int | None]:
         """What the giver hands over; where that alone does not help, also what it gets for it."""
-        alone = self._least_busy(giver, taker, [None])
-        return alone if alone[0] is not None else self._least_busy(giver, taker, sorted(self._held[taker]))
+        alone = self._least_busy(giver, taker, [(0.0, None)])
+        return alone if alone[0] is not None else self._least_busy(giver, taker, self._held[taker])
 
-    def _least_busy(self, giver: int, taker: int, returned: Sequence[int | None]) -> tuple[int | None, int | None]:
-        """The exchange after which the busier of the two is least busy; of equal ones what moves least."""
-        sizes, owner = self._sizes, self._owner
-        best = self._carried[giver] / self._capacities[giver] * (1 - _RELIEF)
+    def _least_busy(
+        self, giver: int, taker: int, returned: Sequence[tuple[float, int | None]]
+    ) -> tuple[int | None, int | None]:
+        """The exchange after which the busier of the two is least busy; nothing where none makes it less busy."""
+        held, able = self._held[giver], self._capacities
+        best = self._carried[giver] / able[giver] * (1 - _ROUNDING)
         found: tuple[int | None, int | None] = (None, None)
-        moves = math.inf
-        for given in sorted(self._held[giver]):
-            for taken in returned:
-                size = sizes[given] - (0.0 if taken is None else sizes[taken])
-                if size <= 0:
-                    continue
-                busier = max(
-                    (self._carried[giver] - size) / self._capacities[giver],
-                    (self._carried[taker] + size) / self._capacities[taker],
-                )
-                moved = (owner[given] != taker) + (taken is not None and owner[taken] != giver)
-                if busier < best - _ROUNDING or (busier <= best + _ROUNDING and moved < moves):
-                    best, found, moves = busier, (given, taken), moved
+        if giver == taker:
+            return found
+        # Moving this much makes the two equally busy: the nearest sizes are the candidates.
+        even = (self._carried[giver] * able[taker] - self._carried[taker] * able[giver]) / (able[giver] + able[taker])
+        for back, taken in returned:
+            at = bisect_left(held, (back + even, -1))
+            for size, given in held[max(0, at - 1) : at + 1]:
+                moved = size - back
+                busier = max((self._carried[giver] - moved) / able[giver], (self._carried[taker] + moved) / able[taker])
+                if moved > 0 and busier < best:
+                    best, found = busier, (given, taken)
         return found
 
     def _loads(self) -> Iterator[tuple[float, float]]:

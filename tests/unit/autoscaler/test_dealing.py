@@ -120,3 +120,11 @@ def test_chance_is_no_skew() -> None:
 def test_without_a_worker_nobody_has_anything() -> None:
     """As after a scale-in to nothing."""
     assert dealt([1.0, 2.0], [], [-1, -1]) == [-1, -1]
+
+
+def test_a_fleet_that_grows_fiftyfold_shares_two_thousand_partitions() -> None:
+    """Each is a small part of what the one worker has; all the same it is to end with its part."""
+    sizes = zipf(2000, 0.5)
+    found = carried(sizes, [1.0] * 50, dealt(sizes, [1.0] * 50, [0] * 2000))
+    assert max(found) <= (1 + SLACK) / 50
+    assert min(found) >= (1 - SLACK) / 50
