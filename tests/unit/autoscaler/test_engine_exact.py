@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoscaler.model import ServiceCurve
+from autoscaler.queueing.dealing import skewed
+from autoscaler.queueing.split import shrunk
 from autoscaler.simulation import assignment
 from autoscaler.simulation.engine import Engine
 from autoscaler.simulation.scenario import SimulatedType
@@ -60,6 +62,8 @@ class Plain:
         self.given = [-math.inf] * self.partitions
         self.committed = [0] * self.partitions
         self.boots: list[tuple[float, int]] = []
+        shares = shrunk([self.where.count(p) for p in range(self.partitions)])
+        self.loads = shares if skewed(shares) else []
 
     def declare(self, fleet: dict[str, int]) -> None:
         """Start and stop workers."""
@@ -127,12 +131,13 @@ class Plain:
                     self.taken[record], self.answered[record] = True, worker.free_s
 
     def rebalance(self) -> None:
-        """Partitions by capacity; who is moved (or, eager, everybody) pauses."""
+        """Partitions by capacity, skewed ones by load; who is moved (or, eager, everybody) pauses."""
         self.commit()
         self.members = [w for w in self.members if not w.told]
         places = {w.number: place for place, w in enumerate(self.members)}
         before = [places.get(w.number, -1) if w is not None else -1 for w in self.owner]
-        new = assignment.assign(self.partitions, [w.kind.curve.capacity_per_s for w in self.members], before)
+        able = [w.kind.curve.capacity_per_s for w in self.members]
+        new = assignment.assign(self.partitions, able, before, self.loads)
         for p, place in enumerate(new):
             old, owner = self.owner[p], self.members[place] if place >= 0 else None
             moved = owner is not old or old is None

@@ -78,7 +78,8 @@ def test_a_partition_that_no_worker_can_carry_does_not_hold_up_the_others() -> N
     in_time = done.latencies_s <= scenario.objective_s
     assert in_time[counted & ~hot].mean() > 0.98
     assert in_time[counted & hot].mean() < 0.5
-    assert done.changes == [] or max(sum(change.fleet.values()) for change in done.changes) <= 12
+    # The rule of the first three minutes takes all there are; with foresight the others' need decides.
+    assert sum(done.changes[-1].fleet.values()) <= 12
 
 
 def test_bursts_are_kept_warm_once_they_have_been_seen() -> None:
