@@ -29,8 +29,8 @@ _LEAST_S = 20.0
 #: Part of a topic's partitions that must be known; the others count as the low median of these: a member that knows its
 #: own alone, some of them hot, should ask for a placement at which all say what they know.
 _KNOWN = 0.5
-#: Bytes of a member's word on loads; beyond it (some 10,000 partitions on one member) it says nothing of them.
-LONGEST = 128 * 1024
+#: Bytes of a member's word; with loads beyond it (some 2,500 partitions on one member) it says nothing of them.
+LONGEST = 32 * 1024
 #: Records a second that are believed: outside of it a figure is a fault of its measurement.
 _MOST = 1e12
 

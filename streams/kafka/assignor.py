@@ -32,6 +32,9 @@ _SUBSCRIPTION_VERSION = 2
 _ASSIGNMENT_VERSION = 1
 #: Bytes of what a leader tells; beyond it (thousands of partitions) members get their assignment without it.
 _LONGEST_MEMORY = 256 * 1024
+#: Bytes of it over all members up to which it holds the partitions' loads: brokers keep a group's assignments in one
+#: record, by default of 1 MiB at most. Beyond it the next leader knows what its members say, and no more.
+_LONGEST_WITH_LOADS = 256 * 1024
 
 #: What a member may claim when it joins, and the generation in which it got it.
 Claims = tuple["Collection[TopicPartition]", int]
@@ -179,8 +182,10 @@ def _remembered(
         "penstock": FORMAT,
         "homes": {name: dict(_by_topic(places)) for name, places in final.items()},
         "said": {name: encode(one).decode() if one else None for name, one in said.items()},
-        "loads": encoded(loads),
     }
+    whole = json.dumps({**memory, "loads": encoded(loads)}, separators=(",", ":")).encode()
+    if len(whole) * max(1, len(said)) <= _LONGEST_WITH_LOADS:
+        return whole
     data = json.dumps(memory, separators=(",", ":")).encode()
     return data if len(data) <= _LONGEST_MEMORY else b""
 

@@ -106,3 +106,16 @@ def test_partitions_nobody_knows_count_as_the_median_and_many_of_them_as_no_know
     (loads,) = placed_by(hot, {T: 12}).values()
     assert loads[11] == pytest.approx(loads[5])
     assert placed_by(hot, {T: 13}) == {}
+
+
+def test_a_large_group_keeps_its_homes_and_leaves_out_the_loads() -> None:
+    """A thousand partitions and a hundred members: with loads for each, a broker would refuse the group's record."""
+    final = {f"w{m}": [(T, n) for n in range(m, 1000, 100)] for m in range(100)}
+    said = dict.fromkeys(final, Capacity("cpu", 100.0))
+    rates = {(T, n): 123.4 for n in range(1000)}
+    homes, kept, loads = _recalled(_remembered(final, said, rates))
+    assert len(homes) == 1000
+    assert kept == said
+    assert loads == {}
+    few = {name: final[name] for name in ("w0", "w1")}
+    assert _recalled(_remembered(few, dict.fromkeys(few, Capacity("cpu")), rates))[2] == rates
