@@ -93,8 +93,9 @@ class WorkerSettings:
     tracing: str = TRACING_OFF
 
     #: Seconds from the order to joining the group at least, on an emulated device only: a start as slow as that of the
-    #: machine that is emulated. 0 = as quick as it comes.
-    emulated_boot_s: float = 0.0
+    #: machine that is emulated. 0 = as quick as it comes. By worker type as `{ cpu = 10.0, gpu = 90.0 }`; a type that
+    #: is not named is as quick as it comes.
+    emulated_boot_s: float | dict[str, float] = 0.0
 
     #: Seconds between looks at the model's directory: how soon a new version is noticed. A look lists a few files.
     model_poll_s: float = 2.0
@@ -139,9 +140,7 @@ class WorkerSettings:
             if getattr(self, name) <= 0:
                 msg = f"worker.{name}={getattr(self, name)}: must be above 0 seconds"
                 raise ValueError(msg)
-        if not 0 <= self.emulated_boot_s < MOST_BOOT_S:
-            msg = f"worker.emulated_boot_s={self.emulated_boot_s}: must be from 0 to below {MOST_BOOT_S:g} seconds"
-            raise ValueError(msg)
+        self._check_boots()
         if not 0 <= self.bulk_share <= MOST_BULK:
             msg = f"worker.bulk_share={self.bulk_share}: must be from 0 to {MOST_BULK}; more is not bulk"
             raise ValueError(msg)
@@ -158,6 +157,11 @@ class WorkerSettings:
             )
             raise ValueError(msg)
 
+    def boot_s(self, worker_type: str) -> float:
+        """Seconds from the order to joining the group that an emulated start of this type takes at least."""
+        boots = self.emulated_boot_s
+        return boots.get(worker_type, 0.0) if isinstance(boots, dict) else boots
+
     def _check_models(self) -> None:
         if self.non_finite not in (DELIVER, FAIL):
             msg = f"worker.non_finite={self.non_finite!r}: choose {DELIVER!r} or {FAIL!r}"
@@ -165,6 +169,14 @@ class WorkerSettings:
         for name in ("pinned_models", "shadow_rtol", "shadow_atol"):
             if not getattr(self, name) >= 0:
                 msg = f"worker.{name}={getattr(self, name)}: must be at least 0"
+                raise ValueError(msg)
+
+    def _check_boots(self) -> None:
+        boots = self.emulated_boot_s
+        for name, boot_s in boots.items() if isinstance(boots, dict) else [("", boots)]:
+            if not 0 <= boot_s < MOST_BOOT_S:
+                field = f"worker.emulated_boot_s{'.' if name else ''}{name}"
+                msg = f"{field}={boot_s}: must be from 0 to below {MOST_BOOT_S:g} seconds"
                 raise ValueError(msg)
 
     def _check_watch(self) -> None:

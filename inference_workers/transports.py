@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from streams.data_path import open_producer, open_transactions
-from streams.errors import GenerationChanged, KafkaFailure, OutcomeUnknown
-from streams.kafka import KafkaSettings, translated
+from streams.data_path import open_results, open_transactions
+from streams.errors import GenerationChanged, KafkaFailure, OutcomeUnknown, RecordTooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from streams.kafka import KafkaSettings
     from streams.records import Outgoing
 
 
@@ -85,8 +85,7 @@ class AtLeastOnce:
     def __init__(
         self, settings: KafkaSettings, *, slot: str, commits: Mapping[str, CommitBox], stop_now: threading.Event
     ) -> None:
-        self._settings = settings
-        self._producer = open_producer(settings, f"{slot}-results")
+        self._results = open_results(settings, f"{slot}-results")
         self._commits = commits
         self._stop_now = stop_now
 
@@ -95,24 +94,14 @@ class AtLeastOnce:
 
         Raises:
             OutcomeUnknown: some may be written; what is not committed is sent again.
+            RecordTooLarge: sending it again would not help.
 
         """
         try:
-            with translated("send results", self._settings):
-                sent = [
-                    self._producer.send(
-                        record.topic,
-                        value=record.value,
-                        key=record.key,
-                        headers=record.all_headers,
-                        partition=record.partition,
-                        timestamp_ms=record.timestamp_ms,
-                    )
-                    for record in records
-                ]
-                for future in sent:
-                    future.get(timeout=30)
+            self._results.write(records)
             self._commits[topic].ask(offsets, self._stop_now)
+        except RecordTooLarge:
+            raise
         except GenerationChanged as error:
             # The results are out; sending them again would only repeat them. The new owner decides.
             raise OutcomeUnknown(str(error)) from error
@@ -123,9 +112,9 @@ class AtLeastOnce:
         """Nothing is open: the committed offsets alone decide."""
 
     def idle(self) -> None:
-        """Nothing to do: the producer's own thread sees to its connections."""
+        """See `Results.idle`."""
+        self._results.idle()
 
     def close(self) -> None:
-        """Close the producer."""
-        with translated("close the results producer", self._settings):
-            self._producer.close(timeout=2)
+        """Close the writer."""
+        self._results.close()

@@ -287,7 +287,7 @@ class _Worker:
 
         One that was told to stop before it joined must not join: every join and leave moves partitions.
         """
-        boot_s = self._spec.settings.emulated_boot_s if self._device.emulated else 0.0
+        boot_s = self._spec.settings.boot_s(self._spec.worker_type.name) if self._device.emulated else 0.0
         left_s = max(0.0, self._life.asked_at_s + boot_s - time.time())
         log.info("worker.booting", extra={"worker": self._spec.slot, "left_s": round(left_s, 3)})
         stopped = self._crew.stop.wait(left_s)

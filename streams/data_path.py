@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from streams.errors import KafkaFailure
-from streams.kafka import new_producer
+from streams.kafka import results as plain_results
 from streams.kafka import transactions as of_kafka_python
 from streams.kafka.group_consumer import GroupConsumer
 from streams.kafka.settings import LIBRDKAFKA
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from streams.capacity import Capacity
     from streams.kafka.group_consumer import RebalanceHooks
+    from streams.kafka.results import Results
     from streams.kafka.settings import KafkaSettings
     from streams.kafka.transactions import Transactions
 
@@ -88,18 +89,19 @@ def open_transactions(
     return of_kafka_python.open_transactions(settings, **shared)
 
 
-def open_producer(settings: KafkaSettings, client_id: str) -> Any:
-    """A producer of results outside transactions: `send(...)` gives a future, `close(timeout=...)` flushes.
+def open_results(settings: KafkaSettings, client_id: str) -> Results:
+    """A writer of results outside transactions; see `streams.kafka.results.Results`.
 
     Raises:
         KafkaFailure: or one of its kinds.
     """
     if settings.library == LIBRDKAFKA:
         _need()
-        from streams.librdkafka.producer import ResultsProducer  # noqa: PLC0415 - an extra
+        from streams.librdkafka.results import LibrdkafkaResults  # noqa: PLC0415 - an extra
 
-        return ResultsProducer(settings, client_id)
-    return new_producer(settings, client_id)
+        writer: Results = LibrdkafkaResults(settings, client_id)
+        return writer
+    return plain_results.open_results(settings, client_id)
 
 
 def _need() -> None:

@@ -4,6 +4,8 @@ Symbols: lambda = rate sized for, sigma(c) = share of the load on the busiest of
 capacity of one worker, lambda* = highest rate at which one worker meets the objective (`queueing.batch`).
 
 - Steady state: sigma(c) lambda <= lambda*.
+- A partition with a share s of which s lambda > lambda* is more than any worker can do, and no count of workers helps
+it: it has one for itself, and the rest is sized without it.
 - Drain: when the c workers are ready, B records wait. After `drain_s` more seconds the busiest worker's queue must be
 so short that a new
   request is in time: sigma(c) (B + lambda drain) <= mu drain + mu (within - 2 s(max batch)).
@@ -14,7 +16,7 @@ B is what waits now, plus what comes in and less what is worked off until the c 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from autoscaler.model import Plan
@@ -64,8 +66,10 @@ def size(situation: Situation, curve: ServiceCurve, objective: Objective, settin
         A plan; where even one worker a partition is too few, that many, and the reason says so.
     """
     most = len(situation.shares)
-    workers, drained_by = _workers(situation, curve, objective, settings)
-    chosen = workers or most
+    hot = _hot(situation, curve, objective, settings)
+    rest = situation if hot == most else _without(situation, hot)
+    workers, drained_by = _workers(rest, curve, objective, settings)
+    chosen = hot + workers if workers is not None and hot < most else most
     share = split.busiest_share(situation.shares, chosen)
     capacity_per_s = curve.capacity_per_s
     busiest_per_s = share * situation.rate_per_s
@@ -76,6 +80,10 @@ def size(situation: Situation, curve: ServiceCurve, objective: Objective, settin
     )
     if drained_by:
         reason += f"; {drained_by:.0f} records in arrears must be worked off within {settings.drain_s:g} s"
+    if 0 < hot < most:
+        reason = (
+            f"{hot} of {most} partitions alone are more than a worker can do, and have one each; all else: {reason}"
+        )
     if workers is None:
         reason = f"not even {most} workers, one a partition, meet the objective: " + reason
     return Plan(
@@ -112,6 +120,32 @@ def arrears_at_start(situation: Situation, workers: int, capacity_per_s: float) 
         served_per_s = capacity_per_s / split.busiest_share(situation.shares, serving) if serving else 0.0
         arrears = max(0.0, arrears + (situation.mean_per_s - served_per_s) * max(0.0, seconds))
     return arrears
+
+
+def _hot(situation: Situation, curve: ServiceCurve, objective: Objective, settings: PolicySettings) -> int:
+    """Partitions that are each more than one worker can do in time."""
+    return sum(
+        share * situation.rate_per_s > _allowed(curve, objective, settings, situation.dispersion, share)
+        for share in situation.shares
+    )
+
+
+def _without(situation: Situation, hot: int) -> Situation:
+    """The situation without its `hot` largest partitions and their workers.
+
+    What waits is not told by partition here. Where some are hot it is taken to wait for them: sized for the rest, it
+    would ask for more and more workers that cannot help.
+    """
+    if not hot:
+        return situation
+    part = sum(situation.shares[hot:])
+    return replace(
+        situation,
+        rate_per_s=situation.rate_per_s * part,
+        mean_per_s=situation.mean_per_s * part,
+        shares=[share / part for share in situation.shares[hot:]] if part > 0 else situation.shares[hot:],
+        backlog=None,
+    )
 
 
 def _workers(

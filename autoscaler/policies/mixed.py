@@ -68,7 +68,8 @@ def decide(
     forecaster: Forecaster | None = None,
 ) -> tuple[Decision, PolicyState]:
     """One decision for two or more types; arguments and result as of `autoscaler.policies.penstock.decide`."""
-    kinds = ordered(worker_types)
+    kinds = ordered(worker_types, state.fast)
+    state = _counted_in(kinds[-1].name, state)
     standing = [
         standing_of(observation, settings, kind, state.types.get(kind.name, Remembered()), state.decided_at_s)
         for kind in kinds
@@ -121,6 +122,14 @@ def decide(
         ),
         state,
     )
+
+
+def _counted_in(fast: str, state: PolicyState) -> PolicyState:
+    """The memory with needs in workers of this type: those in another's are forgotten, the load is not."""
+    if state.fast in {fast, None}:
+        return state if state.fast == fast else replace(state, fast=fast)
+    known = replace(state.foresight, learnt=None, played=None, drains=())
+    return replace(state, fast=fast, foresight=known, needs=type(state.needs)())
 
 
 def _needed(

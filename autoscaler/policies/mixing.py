@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 STEP_S = 10.0
 #: Seconds for which another combination of slow types must have been cheaper: they take far longer to boot anyway.
 _SURE_S = 10.0
+#: Part of the fast type's boot below which that of another makes it the fast one: needs are counted in the fast type's
+#: workers, and a change of the unit costs all experience.
+_OVERTAKES = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +62,17 @@ class Mix:
     since_s: float | None = None
 
 
-def ordered(kinds: Sequence[WorkerType]) -> list[WorkerType]:
-    """The slow types in the order of the settings, and last the fast one: of the least boot, then the least price."""
+def ordered(kinds: Sequence[WorkerType], before: str | None = None) -> list[WorkerType]:
+    """The slow types in the order of the settings, and last the fast one: of the least boot, then the least price.
+
+    Args:
+        kinds: As learnt: boots are measured, and those of two types may be near each other.
+        before: Name of the fast type so far; it stays that until another one's boot is clearly shorter.
+    """
     fast = min(kinds, key=lambda kind: (kind.boot_s, kind.price_per_hour))
+    held = next((kind for kind in kinds if kind.name == before), fast)
+    if fast.boot_s >= _OVERTAKES * held.boot_s:
+        fast = held
     return [*(kind for kind in kinds if kind is not fast), fast]
 
 

@@ -53,6 +53,8 @@ class PolicyState:
     grown_from: int = 0
     #: The same by type, where there are several.
     types: Mapping[str, Remembered] = field(default_factory=dict)
+    #: Type whose workers needs are counted in, where there are several; `None` = not decided yet.
+    fast: str | None = None
     #: Since when another combination of slow types has been cheaper; `None` = it is not.
     slow_since_s: float | None = None
 

@@ -3,8 +3,9 @@
 What happens, happens at its own time, not at the ticks at which somebody looks. Rules:
 
 - A worker that is asked for is paid from then on and ready after its boot time (drawn even within +- the spread).
-- When a worker becomes ready or stops, the group rebalances (`assignment`). A partition that moves is read again
-`pause_s` after its old owner's batch in hand has ended; in an eager rebalance that holds for all partitions.
+- When a worker becomes ready or stops, the group rebalances (`assignment`), once for those that are ready at the same
+moment. A partition that moves is read again `pause_s` after its old owner's batch in hand has ended; in an eager
+rebalance that holds for all partitions.
 - A worker told to stop takes no more, ends its batch and is paid until then; those not yet ready stop first, then the
 youngest.
 - Commits: each worker commits every `commit_interval_s` from its ready time on, and what it has answered when it gives
@@ -275,13 +276,17 @@ class Engine:
     def advance(self, until_s: float) -> None:
         """Let time pass until `until_s`."""
         while self._boots and self._boots[0][0] <= until_s:
-            at_s, number = heapq.heappop(self._boots)
-            worker = self._numbered.pop(number, None)
-            if worker is None or worker.told_at_s is not None:
+            at_s, joined = self._boots[0][0], []
+            # Who is ready at the same moment joins in the same rebalance.
+            while self._boots and self._boots[0][0] == at_s:
+                worker = self._numbered.pop(heapq.heappop(self._boots)[1], None)
+                if worker is not None and worker.told_at_s is None:
+                    joined.append(worker)
+            if not joined:
                 continue
             self._serve(at_s)
             self.now_s = at_s
-            self._rebalance(at_s, worker)
+            self._rebalance(at_s, joined)
         self._serve(until_s)
         self.now_s = until_s
         count_until(np.full(self._partitions, until_s), self._times, self._first, self._end, self.arrived)
@@ -348,11 +353,11 @@ class Engine:
             worker.batches, worker.rows = int(s.batches[place]), int(s.rows[place])
             worker.busy_s = float(s.busy_s[place])
 
-    def _rebalance(self, at_s: float, joined: SimulatedWorker | None = None) -> None:
+    def _rebalance(self, at_s: float, joined: Sequence[SimulatedWorker] = ()) -> None:
         self._count()
         # Who is told to stop ends its batch; who gives a partition away commits what it has answered.
         old = self._serving
-        members = [w for w in old.workers if w.told_at_s is None] + ([joined] if joined is not None else [])
+        members = [w for w in old.workers if w.told_at_s is None] + list(joined)
         places = {id(worker): place for place, worker in enumerate(members)}
         before = [places.get(id(old.workers[p]), -1) if p >= 0 else -1 for p in self._owner]
         new = assignment.assign(self._partitions, [w.kind.curve.capacity_per_s for w in members], before, self._loads)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from autoscaler.model import Decision
+    from autoscaler.model import Decision, HeadRoom
     from autoscaler.policies.base import Policy
     from autoscaler.simulation.arrivals import Load
     from autoscaler.simulation.scenario import Scenario
@@ -73,6 +73,8 @@ class Run:
     rebalances: int
     #: Seconds that each decision took, shape (ticks,).
     decide_s: Floats
+    #: What the policy said last of what no boot had in time; `None` = it said nothing of it.
+    head_room: HeadRoom | None = None
 
 
 def run(
@@ -119,6 +121,7 @@ def run(
     band: tuple[float, ...] = (math.nan,) * 4
     capacities = {kind.name: kind.curve.capacity_per_s for kind in types}
     paused = (0.0, 0)
+    room: HeadRoom | None = None
     for look in range(math.ceil(load.length_s / step_s - 1e-9)):
         now_s = look * step_s
         engine.advance(now_s)
@@ -134,6 +137,7 @@ def run(
                 declared = {**declared, **decision.fleet}
                 engine.declare(declared)
                 changes.append(decision)
+            room = decision.head_room or room
             outlook = decision.forecast
             if outlook is not None:
                 band = (outlook.lower_per_s, outlook.mean_per_s, outlook.upper_per_s, outlook.horizon_s)
@@ -167,6 +171,7 @@ def run(
         paused_s=after[0],
         rebalances=after[1],
         decide_s=np.array(took_s),
+        head_room=room,
     )
 
 

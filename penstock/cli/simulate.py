@@ -233,7 +233,7 @@ def _show(rows: Sequence[Row], runs: Sequence[Row]) -> None:
     from rich.console import Console  # noqa: PLC0415 - not needed for --help
     from rich.table import Table  # noqa: PLC0415
 
-    from penstock.simulate.rows import COLUMNS, FEW, TEXT, cells, summary, summary_cells  # noqa: PLC0415
+    from penstock.simulate.rows import COLUMNS, FEW, TEXT, cells, summary, summary_cells, unmet  # noqa: PLC0415
 
     console = Console()
     shown = [place for place, (heading, _, _) in enumerate(COLUMNS) if console.width >= _WIDE or heading in FEW]
@@ -255,6 +255,8 @@ def _show(rows: Sequence[Row], runs: Sequence[Row]) -> None:
             over.add_row(*summary_cells(one))
         console.print()
         console.print(over)
+    for sentence in filter(None, map(unmet, runs)):
+        console.print(sentence, highlight=False)
     for words in dict.fromkeys(one["load"] for one in runs):
         console.print(f"[dim]{words}[/]", highlight=False)
 

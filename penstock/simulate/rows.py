@@ -6,6 +6,9 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
+from autoscaler.model import HeadRoom
+from autoscaler.planning import headroom
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -54,6 +57,7 @@ def row(done: Run, measures: Measures, found: Bounds) -> Row:
         "fluid_cost": _rounded(found.fluid_cost),
         "clairvoyant_cost": _cost(found.clairvoyant),
         "clairvoyant_violation": _violation(found.clairvoyant or found.unreachable),
+        "head_room": None if done.head_room is None else dataclasses.asdict(done.head_room),
         "fixed_cost": _cost(found.fixed),
         "fixed_fleet": None if found.fixed is None else dict(found.fixed.schedule.first),
     }
@@ -80,6 +84,13 @@ def bound_rows(load: Load, found: Bounds) -> list[Row]:
             }
         )
     return rows
+
+
+def unmet(one: Row) -> str:
+    """One sentence on what no policy without head room could have had in time; empty where nothing of that is known."""
+    room = one.get("head_room")
+    said = headroom.words(HeadRoom(**room)) if room else ""
+    return f"{one['trace']}, {one['policy']}: {said}" if said else ""
 
 
 def summary(rows: Sequence[Row]) -> list[Row]:
@@ -128,6 +139,9 @@ def markdown(rows: Sequence[Row], loads: Sequence[str]) -> str:
     if len({one["trace"] for one in runs}) > 1:
         headings = ["policy", "loads", "cost / clairvoyant, geometric mean", "late %, mean", "worst", "loads within"]
         lines += ["", "## Over all loads", "", *_table(headings, [summary_cells(one) for one in summary(runs)])]
+    said = [sentence for sentence in map(unmet, runs) if sentence]
+    if said:
+        lines += ["", "## What came before a boot had passed", "", *(f"- {sentence}" for sentence in said)]
     lines += ["", "## Loads", "", *(f"- {words}" for words in loads)]
     return "\n".join(lines) + "\n"
 

@@ -16,17 +16,15 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from kafka import TopicPartition
 from kafka import errors as kafka_errors
-from kafka.partitioner.default import murmur2
 from kafka.protocol.metadata import CoordinatorType
 
 from streams.errors import GenerationChanged, KafkaFailure, OutcomeUnknown, RecordTooLarge
-from streams.kafka import record_batches, transaction_frames
-from streams.kafka.compression import codec_of
-from streams.kafka.transaction_errors import GENERATION, LATER, MOVED, TOO_LARGE, Patience
-from streams.kafka.transaction_frames import Member, Sealed
-from streams.kafka.transaction_name import take_name
+from streams.kafka import transaction_frames
+from streams.kafka.direct_writing import BatchTooLarge, DirectWriting
+from streams.kafka.transaction_errors import GENERATION, LATER, MOVED, Patience
+from streams.kafka.transaction_frames import Member
+from streams.kafka.transaction_name import Producer, take_name
 from streams.kafka.translate import translate
 
 if TYPE_CHECKING:
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
 
     from streams.kafka.frames import Frame
     from streams.kafka.link import Link
-    from streams.kafka.record_batches import Batch
     from streams.kafka.settings import KafkaSettings
     from streams.records import Outgoing
 
@@ -42,10 +39,6 @@ log = logging.getLogger(__name__)
 
 #: The level of the cluster's feature `transaction.version` that this needs.
 NEEDED_LEVEL = 2
-#: Bytes of one batch: well below the 1 MiB that topics take by default, and large enough that its head costs nothing.
-BATCH_BYTES = 256 * 1024
-#: Bytes of a record's frame and of a batch's head, above key, value and headers.
-_FRAME_BYTES = 128
 
 
 class DirectTransactions:
@@ -71,10 +64,10 @@ class DirectTransactions:
         self._link, self._settings = link, settings
         self._transactional_id = transactional_id
         self._timeout_ms = timeout_ms
-        self._max_request_bytes = max_request_bytes
-        self._batch_bytes = min(BATCH_BYTES, max_request_bytes)
-        self._codec = codec_of(settings.client.get("compression_type"))
-        self._producer_id = self._epoch = -1
+        self._writing = DirectWriting(
+            link, settings, transactional_id=transactional_id, max_request_bytes=max_request_bytes
+        )
+        self._producer = Producer(-1, -1)
         self._start()
 
     def send(self, records: Sequence[Outgoing], *, topic: str, group: Any, offsets: Mapping[int, int]) -> None:
@@ -86,14 +79,18 @@ class DirectTransactions:
             streams.errors.RecordTooLarge: nothing was written; `.index` says which record.
 
         """
-        for index, record in enumerate(records):
-            if record.value is not None and len(record.value) + _FRAME_BYTES > self._max_request_bytes:
-                raise self._too_large(record, index, self._max_request_bytes)
+        self._writing.refuse_too_large(records)
         # Half of the time-out, so that there is time left to end what was begun before the broker does.
         deadline = time.monotonic() + self._timeout_ms / 2000
         try:
             self._link.idle()
             self._write(records, topic, group, offsets, deadline)
+        except BatchTooLarge as error:
+            self._abort()
+            raise OutcomeUnknown(str(error)) from error
+        except RecordTooLarge:
+            self._abort()
+            raise
         except KafkaFailure:
             raise
         except kafka_errors.AuthorizationError as error:
@@ -133,19 +130,16 @@ class DirectTransactions:
     def _write(
         self, records: Sequence[Outgoing], topic: str, group: Any, offsets: Mapping[int, int], deadline: float
     ) -> None:
-        partitions = [self._partition(record, deadline) for record in records]
-        batches = list(
-            record_batches.encode(records, partitions, now_ms=time.time_ns() // 1_000_000, most_bytes=self._batch_bytes)
-        )
-        rounds = _rounds(batches)
+        # Without a key any partition will do: the same for all of a transaction is cheapest.
+        rounds = self._writing.rounds(records, keyless=self._producer.epoch, deadline=deadline)
         commit, coordinator = None, -1
         if offsets:
             commit = self._offsets_request(topic, group, offsets)
             coordinator = self._link.coordinator(CoordinatorType.GROUP, group.group_id, deadline)
         sequences: dict[tuple[str, int], int] = {}
         for number, batches_at_once in enumerate(rounds):
-            sealed = self._sealed(batches_at_once, sequences)
-            requests = self._produce_requests(sealed, deadline)
+            sealed = self._writing.sealed(batches_at_once, sequences, self._producer)
+            requests = self._writing.requests(sealed, deadline)
             # A broker answers a connection's requests one after the other: sent together they save a round trip, and
             # cannot get into each other's way. On another broker they could: each adds to the same transaction.
             last = number == len(rounds) - 1
@@ -156,67 +150,16 @@ class DirectTransactions:
             if together is not None:
                 self._check_offsets(answers.pop(), together, group, deadline)
                 commit = None
-            self._check_produced(answers, sealed, deadline)
+            self._writing.check(answers, sealed, deadline)
         if commit is not None:
             (answer,) = self._link.gather([(commit, coordinator)])
             self._check_offsets(answer, commit, group, deadline)
         self._end(deadline, committed=True)
 
-    def _partition(self, record: Outgoing, deadline: float) -> int:
-        if record.partition is not None:
-            return record.partition
-        known = self._link.partitions(record.topic, deadline)
-        # As Kafka's own clients place a key. Without one any will do: the same for all of a transaction is cheapest.
-        hashed = murmur2(record.key) & 0x7FFFFFFF if record.key is not None else self._epoch
-        return known[hashed % len(known)]
-
-    def _sealed(self, batches: Sequence[Batch], sequences: dict[tuple[str, int], int]) -> list[tuple[Batch, Sealed]]:
-        sealed = []
-        for batch in batches:
-            place = (batch.topic, batch.partition)
-            first = sequences.get(place, 0)
-            sequences[place] = first + batch.count
-            raw = batch.sealed(producer_id=self._producer_id, epoch=self._epoch, sequence=first, codec=self._codec)
-            sealed.append((batch, Sealed(*place, raw)))
-        return sealed
-
-    def _produce_requests(self, sealed: Sequence[tuple[Batch, Sealed]], deadline: float) -> list[tuple[Frame, int]]:
-        by_node: dict[int, list[Sealed]] = {}
-        for batch, raw in sealed:
-            node = self._link.leader(TopicPartition(batch.topic, batch.partition), deadline)
-            by_node.setdefault(node, []).append(raw)
-        return [
-            (transaction_frames.produce(self._transactional_id, parts, self._settings.request_timeout_ms), node)
-            for node, parts in by_node.items()
-        ]
-
-    def _check_produced(
-        self, answers: Sequence[tuple[memoryview, int]], sealed: Sequence[tuple[Batch, Sealed]], deadline: float
-    ) -> None:
-        """Raise what cannot be cured; send again what can."""
-        patience = Patience(self._link, deadline)
-        by_place = {(batch.topic, batch.partition): (batch, raw) for batch, raw in sealed}
-        while True:
-            again = []
-            for place, error in _produce_errors(answers):
-                batch, raw = by_place[place]
-                if issubclass(error, TOO_LARGE):
-                    self._too_large_for_broker(batch)
-                elif not patience.allows(error):
-                    raise error(f"writing to {place[0]}/{place[1]}")
-                else:
-                    again.append((batch, raw))
-            if not again:
-                return
-            patience.wait()
-            for topic in {batch.topic for batch, _ in again}:
-                self._link.refresh(topic)
-            answers = self._link.gather(self._produce_requests(again, deadline))
-
     def _offsets_request(self, topic: str, group: Any, offsets: Mapping[int, int]) -> Frame:
         member = Member(group.group_id, group.generation_id, group.member_id, group.group_instance_id)
         return transaction_frames.offsets(
-            self._transactional_id, self._producer_id, self._epoch, member, topic=topic, next_offsets=offsets
+            self._transactional_id, *self._producer, member, topic=topic, next_offsets=offsets
         )
 
     def _check_offsets(self, answer: tuple[memoryview, int], request: Frame, group: Any, deadline: float) -> None:
@@ -245,13 +188,13 @@ class DirectTransactions:
     def _end(self, deadline: float, *, committed: bool) -> None:
         patience = Patience(self._link, deadline)
         while True:
-            frame = transaction_frames.end(self._transactional_id, self._producer_id, self._epoch, committed=committed)
+            frame = transaction_frames.end(self._transactional_id, *self._producer, committed=committed)
             coordinator = self._link.coordinator(CoordinatorType.TRANSACTION, self._transactional_id, deadline)
             (answer,) = self._link.gather([(frame, coordinator)])
             ended = transaction_frames.ended(*answer)
             error = kafka_errors.for_code(ended.error_code)
             if error is kafka_errors.NoError:
-                self._producer_id, self._epoch = ended.producer_id, ended.producer_epoch
+                self._producer = Producer(ended.producer_id, ended.producer_epoch)
                 return
             if not patience.allows(error):
                 raise error(f"ending a transaction of {self._transactional_id!r}")
@@ -268,7 +211,7 @@ class DirectTransactions:
     # --- the start
 
     def _start(self) -> None:
-        self._producer_id, self._epoch = take_name(
+        self._producer = take_name(
             self._link,
             self._transactional_id,
             timeout_ms=self._timeout_ms,
@@ -281,49 +224,3 @@ class DirectTransactions:
         # Whoever does not answer may have moved; the next start asks anew.
         self._link.forget(CoordinatorType.TRANSACTION, self._transactional_id)
         return OutcomeUnknown(f"a transaction of {self._transactional_id!r} ended in {type(error).__name__}: {error}")
-
-    def _too_large_for_broker(self, batch: Batch) -> None:
-        self._abort()
-        if batch.count == 1:
-            raise RecordTooLarge(
-                f"a record of {len(batch.body)} bytes for {batch.topic} is over what the topic takes; raise its "
-                "max.message.bytes or answer with less",
-                index=batch.first,
-            )
-        # The topic takes less than is usual: smaller batches from now on, and the same records again.
-        self._batch_bytes = max(len(batch.body) // 2, 1)
-        raise OutcomeUnknown(f"{batch.topic} takes no batch of {len(batch.body)} bytes; trying smaller ones")
-
-    def _too_large(self, record: Outgoing, index: int, limit: int) -> RecordTooLarge:
-        return RecordTooLarge(
-            f"a record of {len(record.value or b'')} bytes for {record.topic} is over the limit of {limit} bytes; "
-            "raise the limit or answer with less",
-            index=index,
-        )
-
-
-def _rounds(batches: Sequence[Batch]) -> list[list[Batch]]:
-    """Batches in groups with at most one a partition, as a request takes them; order within a partition is kept."""
-    rounds: list[list[Batch]] = []
-    seen: dict[tuple[str, int], int] = {}
-    for batch in batches:
-        place = (batch.topic, batch.partition)
-        at = seen.get(place, 0)
-        seen[place] = at + 1
-        if at == len(rounds):
-            rounds.append([])
-        rounds[at].append(batch)
-    return rounds
-
-
-def _produce_errors(
-    answers: Sequence[tuple[memoryview, int]],
-) -> list[tuple[tuple[str, int], type[kafka_errors.KafkaError]]]:
-    found = []
-    for answer in answers:
-        for topic, partition, code in transaction_frames.produced(*answer):
-            error = kafka_errors.for_code(code)
-            # What a try before this one has written already is written.
-            if error not in (kafka_errors.NoError, kafka_errors.DuplicateSequenceNumberError):
-                found.append(((topic, partition), error))
-    return found

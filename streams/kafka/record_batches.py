@@ -75,19 +75,20 @@ class Batch:
     #: Index of its first record among those it was made of.
     first: int
 
-    def sealed(self, *, producer_id: int, epoch: int, sequence: int, codec: Codec) -> bytes:
-        """The batch as the broker takes it, part of a transaction.
+    def sealed(self, *, producer_id: int, epoch: int, sequence: int, codec: Codec, transactional: bool = True) -> bytes:
+        """The batch as the broker takes it.
 
         Args:
             producer_id: who writes.
             epoch: of the producer.
             sequence: number of the first record in this partition and epoch.
             codec: how the body is compressed.
+            transactional: whether it is part of a transaction.
 
         """
         body = codec.compress(self.body) if codec.number else self.body
         rest = _BODY.pack(
-            _TRANSACTIONAL | codec.number,
+            (_TRANSACTIONAL if transactional else 0) | codec.number,
             self.count - 1,
             self.base_timestamp,
             self.max_timestamp,

@@ -56,8 +56,8 @@ class Member:
     group_instance_id: str | None
 
 
-def produce(transactional_id: str, batches: Sequence[Sealed], timeout_ms: int) -> Frame:
-    """Records of a transaction, acknowledged by all replicas in sync; at most one batch a partition."""
+def produce(transactional_id: str | None, batches: Sequence[Sealed], timeout_ms: int) -> Frame:
+    """Records, of a transaction or of none, acknowledged by all replicas in sync; at most one batch a partition."""
     by_topic: dict[str, list[bytes]] = {}
     for topic, partition, raw in batches:
         parts = by_topic.setdefault(topic, [])

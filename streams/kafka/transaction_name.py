@@ -1,4 +1,4 @@
-"""Taking up a transactional name: it ends whatever a predecessor of that name had open."""
+"""Becoming a producer: under a transactional name, which ends whatever a predecessor had open, or under none."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from streams.kafka.link import Link
 
 _INIT_VERSION = 5
+#: Of a producer that begins no transactions: the broker looks at it all the same.
+_NO_TIMEOUT_MS = 2**31 - 1
 
 
 class Producer(NamedTuple):
@@ -48,6 +50,36 @@ def take_name(link: Link, transactional_id: str, *, timeout_ms: int, within_s: f
             # Another start of the same name came between: the next try decides which of the two is the last.
             failure = BrokerUnavailable(str(failure))
         raise failure from error
+
+
+def new_producer_id(link: Link, deadline: float) -> Producer:
+    """An id for a producer without transactions: with sequence numbers under it nothing is written twice.
+
+    Args:
+        link: the caller's connections.
+        deadline: monotonic seconds.
+
+    Raises:
+        kafka.errors.KafkaError: none is to be had.
+
+    """
+    patience = Patience(link, deadline)
+    while True:
+        answer = link.call(
+            InitProducerIdRequest(
+                transactional_id=None,
+                transaction_timeout_ms=_NO_TIMEOUT_MS,
+                producer_id=-1,
+                producer_epoch=-1,
+                max_version=_INIT_VERSION,
+            )
+        )
+        error = kafka_errors.for_code(answer.error_code)
+        if error is kafka_errors.NoError:
+            return Producer(answer.producer_id, answer.producer_epoch)
+        if not patience.allows(error):
+            raise error("asking for a producer id")
+        patience.wait()
 
 
 def _taken(link: Link, transactional_id: str, timeout_ms: int, deadline: float) -> Producer:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from confluent_kafka import Producer
 
-from streams.data_path import open_consumer, open_producer, open_transactions
+from streams.data_path import open_consumer, open_results, open_transactions
 from streams.errors import (
     BrokerUnavailable,
     Fenced,
@@ -18,7 +18,7 @@ from streams.errors import (
     OutcomeUnknown,
     RecordTooLarge,
 )
-from streams.kafka import new_reader, translated
+from streams.kafka import new_reader
 from streams.records import Outgoing
 
 if TYPE_CHECKING:
@@ -258,17 +258,28 @@ def test_a_pause_holds_records_back_and_a_new_partition_too(group: Group) -> Non
 
 
 def test_results_outside_transactions_are_acknowledged_or_refused(group: Group) -> None:
-    """Each by itself, with all it carries."""
-    producer = open_producer(group.settings, "test-results")
-    sent = [
-        producer.send(group.results, value=b"%d" % n, key=b"k", headers=[("h", b"v")], partition=n) for n in range(12)
+    """Many at once, by partition and by key, in order, with all they carry; and again after one that was too large."""
+    writer = open_results(group.settings, "test-results")
+    placed = [
+        Outgoing(group.results, b"k", b"%d" % n, [("h", b"v")], n % 12, 1_700_000_000_000 + n) for n in range(240)
     ]
-    for one in sent:
-        one.get(timeout=10)
-    with pytest.raises(KafkaFailure), translated("send a result"):
-        producer.send(group.results, value=b"x" * 2_000_000, key=None, headers=[], partition=0).get(timeout=10)
-    producer.close(timeout=2)
-    assert {r.value for r in visible(group, 12)} == {b"%d" % n for n in range(12)}
+    writer.write(placed)
+    with pytest.raises(RecordTooLarge):
+        writer.write([Outgoing(group.results, None, b"x" * 2_000_000, [], 0)])
+    writer.idle()
+    keyed = [Outgoing(group.results, b"some key", b"key %d" % n, []) for n in range(50)]
+    writer.write(keyed)
+    writer.close()
+    found = visible(group, 290)
+    assert len(found) == 290
+    for number in range(12):
+        own = [r for r in found if r.partition == number and not r.value.startswith(b"key")]
+        assert [r.value for r in own] == [one.value for one in placed[number::12]]
+        assert all(tuple(r.headers) == (("h", b"v"),) and r.key == b"k" for r in own)
+        assert [r.timestamp for r in own] == [one.timestamp_ms for one in placed[number::12]]
+    together = [r for r in found if r.value.startswith(b"key")]
+    assert [r.value for r in together] == [one.value for one in keyed]
+    assert len({r.partition for r in together}) == 1
 
 
 def test_what_is_wrong_at_the_start_is_said(group: Group) -> None:

@@ -10,7 +10,8 @@ from kafka.structs import ConsumerGroupMetadata
 
 from streams.errors import GenerationChanged, OutcomeUnknown, RecordTooLarge
 from streams.kafka import Admin, KafkaSettings, TopicSpec, new_producer, new_reader
-from streams.kafka.direct_transactions import BATCH_BYTES, DirectTransactions
+from streams.kafka.direct_transactions import DirectTransactions
+from streams.kafka.direct_writing import BATCH_BYTES
 from streams.kafka.link import Link
 from streams.kafka.transactions import TransactionalProducer, open_transactions
 from streams.records import Outgoing, SharedHeaders

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -20,7 +20,8 @@ from autoscaler.simulation.scenario import SimulatedType
 
 CPU = SimulatedType("cpu", ServiceCurve(0.05, 0.1, 3), 1.0, 2.0, 0.4, 0, 9)
 GPU = SimulatedType("gpu", ServiceCurve(0.2, 0.02, 8), 5.0, 3.0, 0.2, 0, 9)
-TYPES = {"cpu": CPU, "gpu": GPU}
+#: Ready at the same moment when asked for together.
+PROMPT_CPU, PROMPT_GPU = replace(CPU, boot_spread=0.0), replace(GPU, boot_s=2.0, boot_spread=0.0)
 
 
 @dataclass
@@ -49,6 +50,7 @@ class Plain:
     cooperative: bool
     pause_s: float
     rng: np.random.Generator
+    types: tuple[SimulatedType, SimulatedType]
     now: float = 0.0
     workers: list[Worker] = field(default_factory=list)
     members: list[Worker] = field(default_factory=list)
@@ -71,7 +73,7 @@ class Plain:
         for name, count in fleet.items():
             alive = [w for w in self.workers if w.kind.name == name and not w.told]
             for _ in range(count - len(alive)):
-                kind = TYPES[name]
+                kind = next(one for one in self.types if one.name == name)
                 boot = kind.boot_s * (1 + kind.boot_spread * float(self.rng.uniform(-1, 1)))
                 worker = Worker(len(self.workers), kind, self.now, self.now + boot)
                 self.workers.append(worker)
@@ -100,15 +102,18 @@ class Plain:
     def advance(self, until: float) -> None:
         """Boots and batches in order of time."""
         while self.boots and self.boots[0][0] <= until:
-            at, number = heapq.heappop(self.boots)
-            worker = self.workers[number]
-            if worker.told:
+            at = self.boots[0][0]
+            joined = [self.workers[number] for when, number in sorted(self.boots) if when == at]
+            self.boots = sorted(one for one in self.boots if one[0] > at)
+            joined = [worker for worker in joined if not worker.told]
+            if not joined:
                 continue
             self.serve(at)
             self.now = at
-            worker.member = True
-            worker.free_s = at
-            self.members.append(worker)
+            for worker in joined:
+                worker.member = True
+                worker.free_s = at
+                self.members.append(worker)
             self.rebalance()
         self.serve(until)
         self.now = until
@@ -185,6 +190,7 @@ STEPS = st.lists(
     cooperative=st.booleans(),
     pause=st.sampled_from([0.0, 0.7]),
     every=st.sampled_from([0.31, 1.0]),
+    types=st.sampled_from([(CPU, GPU), (PROMPT_CPU, PROMPT_GPU)]),
 )
 @settings(deadline=None, max_examples=120)
 def test_every_record_is_answered_when_the_rules_say(
@@ -196,15 +202,18 @@ def test_every_record_is_answered_when_the_rules_say(
     cooperative: bool,
     pause: float,
     every: float,
+    types: tuple[SimulatedType, SimulatedType],
 ) -> None:
     """Latencies, commits, arrivals, workers and cost after any course of fleets, waits and deaths."""
     rng = np.random.default_rng(seed)
     times, where = np.sort(rng.uniform(0, 15, records)), rng.integers(0, partitions, records)
     engine = Engine(
-        times, where, partitions=partitions, types=[CPU, GPU], commit_interval_s=every, cooperative=cooperative,
+        times, where, partitions=partitions, types=types, commit_interval_s=every, cooperative=cooperative,
         pause_s=pause, seed=seed,
     )  # fmt: skip
-    plain = Plain(times.tolist(), where.tolist(), partitions, every, cooperative, pause, np.random.default_rng(seed))
+    plain = Plain(
+        times.tolist(), where.tolist(), partitions, every, cooperative, pause, np.random.default_rng(seed), types
+    )
     for group in (engine, plain):
         group.declare({"cpu": 1})  # type: ignore[attr-defined] # both have it
     at = 0.0
@@ -230,6 +239,17 @@ def test_every_record_is_answered_when_the_rules_say(
     assert not np.isnan(engine.latencies_s).any()
     late = engine.late_s(0.5, 2.0)
     assert sorted(late) == pytest.approx(sorted(times[(engine.latencies_s > 0.5) & (times >= 2.0)]))
+
+
+def test_workers_that_are_ready_together_join_in_one_rebalance() -> None:
+    """As a group that starts: partitions are dealt once, in turn, and none moves."""
+    engine = Engine(np.arange(8.0), np.arange(8) % 8, partitions=8, types=[PROMPT_CPU], pause_s=0.7)
+    engine.declare({"cpu": 3})
+    engine.advance(4.0)
+    owners = [worker.name for worker in engine.owner if worker is not None]
+    assert owners == [f"cpu-{p % 3}" for p in range(8)]
+    assert engine.rebalances == 1
+    assert engine.paused_s == 0
 
 
 def test_a_restart_forgets_all() -> None:

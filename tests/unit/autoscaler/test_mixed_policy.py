@@ -122,6 +122,29 @@ def seen(
     )
 
 
+def test_needs_stay_in_the_workers_of_one_type_while_measured_boots_are_near_each_other() -> None:
+    """A few tenths of a second do not change the unit; a clearly shorter boot does, and costs the experience alone."""
+    twin = dataclasses.replace(BIG_TYPE, boot_s=20.5)
+    fleet = {"cpu": 6, "big": 1}
+    _, state = decide(seen(1000.0, 900.0, fleet), SETTINGS, [CPU_TYPE, twin], OBJECTIVE, PolicyState())
+    assert state.fast == "cpu"
+    learnt = state.foresight.learnt
+    assert learnt is not None
+    slower = dataclasses.replace(CPU_TYPE, boot_s=22.0)
+    _, near = decide(seen(1001.0, 900.0, fleet), SETTINGS, [slower, twin], OBJECTIVE, state)
+    assert near.fast == "cpu"
+    assert near.foresight.learnt is not None
+    assert near.foresight.learnt.seconds > learnt.seconds
+    quick = dataclasses.replace(twin, boot_s=5.0)
+    _, changed = decide(seen(1002.0, 900.0, fleet), SETTINGS, [slower, quick], OBJECTIVE, near)
+    assert changed.fast == "big"
+    assert changed.foresight.forecast is not None
+    assert changed.foresight.learnt is not None
+    # Begun anew, with this tick alone.
+    assert changed.foresight.learnt.seconds <= SETTINGS.tick_s
+    assert [need for _, need in changed.needs.needs] == []
+
+
 def test_a_gpu_goes_only_when_cpu_workers_can_take_over() -> None:
     """Load for 5 CPU workers, one GPU and one CPU worker there: first the CPU workers, then without the GPU."""
     kinds, state, fleet = (CPU_TYPE, GPU_TYPE), PolicyState(), {"cpu": 1, "gpu": 1}

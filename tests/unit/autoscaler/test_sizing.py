@@ -66,6 +66,17 @@ def test_what_cannot_be_met_says_so() -> None:
     assert plan.busiest_utilisation > 1
 
 
+def test_a_partition_that_no_worker_can_do_has_one_and_the_rest_is_sized_without_it() -> None:
+    """Half of 100/s on one partition, against 40/s a worker: one worker for it and two for the rest, whatever waits."""
+    shares = (0.5, *(0.5 / 11,) * 11)
+    load = dataclasses.replace(IDLE, rate_per_s=100, mean_per_s=100, shares=shares, ready=3, declared=3)
+    for backlog in (0.0, 5000.0):
+        plan = size(dataclasses.replace(load, backlog=backlog), CURVE, OBJECTIVE, SETTINGS)
+        assert plan.workers == 3
+        assert plan.busiest_utilisation > 1
+        assert plan.reason.startswith("1 of 12 partitions alone are more than a worker can do")
+
+
 def test_the_pooled_figure_stands_beside() -> None:
     """At 200/s the common queue of the text book needs 5, the split group 6."""
     plan = size(dataclasses.replace(IDLE, rate_per_s=200, ready=6, declared=6), CURVE, OBJECTIVE, SETTINGS)

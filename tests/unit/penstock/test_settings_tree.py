@@ -56,6 +56,10 @@ def test_a_variable_wins_over_the_file(tmp_path: Path) -> None:
         (_LEAST + "[worker]\nmax_bach = 3\n", "worker.max_bach: unknown key"),
         (_LEAST + "[autoscaler]\npolicy = 'kedda'\n", "autoscaler.policy='kedda': use one of penstock, static, keda"),
         (_LEAST + "[worker]\nemulated_boot_s = -1\n", "worker.emulated_boot_s=-1.0: must be from 0 to below 3600"),
+        (
+            _LEAST + "[worker]\nemulated_boot_s = { gpu = -1 }\n",
+            "worker.emulated_boot_s.gpu=-1.0: must be from 0 to below",
+        ),
         (_LEAST + "[worker]\nmax_batch = 0\n", "worker.max_batch=0: must be at least 1"),
         (_LEAST + "[pipeline.objective]\nshare = 99\n", "share=99"),
         (_LEAST + "[[worker_types]]\nname = 'cpu'\nboot = 3\n", "worker_types.0.boot: unknown key"),

@@ -1,4 +1,4 @@
-"""An idempotent producer over librdkafka, for at-least-once delivery: what a worker uses of kafka-python's."""
+"""Results outside transactions over librdkafka's idempotent producer, for at-least-once delivery."""
 
 from __future__ import annotations
 
@@ -9,16 +9,22 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from streams.errors import BrokerUnavailable
+from streams.kafka.results import WRITE_S
 from streams.librdkafka.configuration import producer_configuration
 from streams.librdkafka.errors import ErrorWatch, translate
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from streams.kafka.settings import KafkaSettings
+    from streams.records import Outgoing
 
 _library_log = logging.getLogger("streams.librdkafka.library")
 #: Seconds that a full send buffer is waited for, as kafka-python's `max_block_ms` is set.
 _FULL_S = 10.0
 _FULL_LOOK_S = 0.05
+#: Seconds that closing may take.
+_CLOSE_S = 2.0
 
 
 class _Sent:
@@ -51,8 +57,8 @@ class _Sent:
             raise translate(self._error, f"write to {self._topic}")
 
 
-class ResultsProducer:
-    """Belongs to one thread.
+class LibrdkafkaResults:
+    """See `streams.kafka.results.Results`. Belongs to one thread.
 
     Raises:
         streams.errors.KafkaFailure: a setting is not one that the library knows.
@@ -69,31 +75,31 @@ class ResultsProducer:
         except KafkaException as error:
             raise translate(error.args[0], "set up the results producer") from error
 
-    def send(
-        self,
-        topic: str,
-        *,
-        value: bytes | None,
-        key: bytes | None = None,
-        headers: list[tuple[str, bytes]] | None = None,
-        partition: int | None = None,
-        timestamp_ms: int | None = None,
-    ) -> _Sent:
-        """Send a record; `get` of what is returned waits for it.
+    def write(self, records: Sequence[Outgoing]) -> None:
+        """See `Results.write`."""
+        sent = [self._sent(record) for record in records]
+        for one in sent:
+            one.get(WRITE_S)
 
-        Raises:
-            streams.errors.KafkaFailure: or one of its kinds.
-        """
-        placed: dict[str, Any] = {"headers": list(headers or ())}
-        if partition is not None:
-            placed["partition"] = partition
-        if timestamp_ms is not None:
-            placed["timestamp"] = timestamp_ms
+    def idle(self) -> None:
+        """Nothing to do: the library's own threads see to the connections."""
+
+    def close(self) -> None:
+        """See `Results.close`."""
+        self._producer.flush(_CLOSE_S)
+
+    def _sent(self, record: Outgoing) -> _Sent:
+        placed: dict[str, Any] = {"headers": list(record.all_headers or ())}
+        if record.partition is not None:
+            placed["partition"] = record.partition
+        if record.timestamp_ms is not None:
+            placed["timestamp"] = record.timestamp_ms
+        topic = record.topic
         sent = _Sent(self._producer, topic)
         deadline = time.monotonic() + _FULL_S
         while True:
             try:
-                self._producer.produce(topic, value, key, on_delivery=sent.settle, **placed)
+                self._producer.produce(topic, record.value, record.key, on_delivery=sent.settle, **placed)
             except BufferError as error:
                 if time.monotonic() > deadline:
                     raise BrokerUnavailable(f"cannot write to {topic}: the send buffer stays full") from error
@@ -102,7 +108,3 @@ class ResultsProducer:
                 raise translate(error.args[0], f"write to {topic}") from error
             else:
                 return sent
-
-    def close(self, timeout: float) -> None:
-        """Send what is buffered, within a time."""
-        self._producer.flush(timeout)
