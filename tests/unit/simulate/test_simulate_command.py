@@ -13,7 +13,7 @@ from penstock.simulate import policies
 from penstock.simulate.bounds import bounds
 from penstock.simulate.errors import BadInput
 from penstock.simulate.frontier import frontier
-from penstock.simulate.rows import cells, markdown, summary
+from penstock.simulate.rows import cells, markdown, summary, unmet
 from penstock.simulate.scenario_file import parse_scenario
 from penstock.simulate.windows import window
 
@@ -196,6 +196,26 @@ def test_the_summary_is_a_geometric_mean_and_a_count() -> None:
     assert (found["within"], found["loads"]) == (1, 2)
     assert cells(rows[1])[:6] == ["y", "p", "-", "-", "4.00", "3.00"]
     assert "| p | 2 | 2.000 | 1.50 | 3.00 | 1/2 |" in markdown(rows, ["words"])
+
+
+def test_what_no_boot_had_in_time_is_said_with_its_price(scenario: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A step of five times: the share that came before a boot, and the workers or the boot that would have kept it."""
+    arguments = ["simulate", "--pattern", "step5", "--length", "900", "--policy", "penstock", "--policy", "keda"]
+    assert run([*arguments, "--scenario", scenario, "--no-clairvoyant", "--json"]) == 0
+    ours, keda = json.loads(capsys.readouterr().out)
+    assert keda["head_room"] is None
+    assert unmet(keda) == ""
+    room = ours["head_room"]
+    # Modelled on the last hour, old load at less weight: near the share that was late, not below it.
+    assert room["unavoidable_share"] == pytest.approx(ours["violation"], rel=0.3)
+    assert room["unavoidable_share"] > room["allowed_share"]
+    said = unmet(ours)
+    assert said.startswith(f"step5, penstock: {room['unavoidable_share']:.2%} of the load")
+    assert f"{room['workers']} more workers at all times ({room['price_per_hour']:g} an hour)" in said
+    page = markdown([ours, keda], ["words"])
+    assert "## What came before a boot had passed" in page
+    assert said in page
+    assert "What came before" not in markdown([keda], ["words"])
 
 
 def test_parameters_of_a_policy() -> None:
