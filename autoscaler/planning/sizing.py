@@ -15,6 +15,7 @@ B is what waits now, plus what comes in and less what is worked off until the c 
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -123,11 +124,12 @@ def arrears_at_start(situation: Situation, workers: int, capacity_per_s: float) 
 
 
 def _hot(situation: Situation, curve: ServiceCurve, objective: Objective, settings: PolicySettings) -> int:
-    """Partitions that are each more than one worker can do in time."""
-    return sum(
-        share * situation.rate_per_s > _allowed(curve, objective, settings, situation.dispersion, share)
-        for share in situation.shares
-    )
+    """Partitions that are each more than one worker can do in time: the largest ones."""
+
+    def alone(share: float) -> bool:
+        return share * situation.rate_per_s > _allowed(curve, objective, settings, situation.dispersion, share)
+
+    return sum(1 for _ in itertools.takewhile(alone, situation.shares))
 
 
 def _without(situation: Situation, hot: int) -> Situation:

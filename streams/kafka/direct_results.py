@@ -3,8 +3,9 @@
 kafka-python's producer takes a record at a time, with a future each, and hands it to a thread of its own: more work for
 a result than the transaction that exactly-once delivery needs. Here a batch of answers is encoded at once and sent by
 the calling thread, as transactions are (`streams.kafka.direct_transactions`). The producer is idempotent: within one
-`write` a request that is tried again writes nothing twice, and order within a partition is kept. After a `write` that
-failed nothing is known; whoever writes the same records again may repeat some, which is what at-least-once says.
+`write` a request that is tried again writes nothing twice, and order within a partition is kept; only where a topic
+takes smaller batches than usual, the records are written again in those, once. After a `write` that failed nothing is
+known; whoever writes the same records again may repeat some, which is what at-least-once says.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from streams.kafka.translate import connect
 
 if TYPE_CHECKING:
     from streams.kafka.settings import KafkaSettings
+    from streams.records import Outgoing
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,22 @@ def new_producer(settings: KafkaSettings, client_id: str, **overrides: Any) -> K
     }
     producer: KafkaProducer = connect(KafkaProducer, settings, "connect a producer", configs, **fixed)
     return producer
+
+
+def hand_over(producer: KafkaProducer, record: Outgoing) -> Any:
+    """Hand a record to a producer; a future of kafka-python's, done when the brokers have it.
+
+    Raises:
+        kafka.errors.KafkaError: it was not taken.
+    """
+    return producer.send(
+        record.topic,
+        value=record.value,
+        key=record.key,
+        headers=record.all_headers,
+        partition=record.partition,
+        timestamp_ms=record.timestamp_ms,
+    )
 
 
 def close_producer(producer: KafkaProducer, timeout_s: float) -> bool:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Protocol
 
+from streams.errors import KafkaFailure
 from streams.kafka.direct_results import DirectResults
 from streams.kafka.direct_transactions import NEEDED_LEVEL
 from streams.kafka.link import Link
-from streams.kafka.producer import new_producer
+from streams.kafka.producer import close_producer, hand_over, new_producer
 from streams.kafka.translate import translated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from kafka import KafkaProducer
 
     from streams.kafka.settings import KafkaSettings
     from streams.records import Outgoing
@@ -54,33 +57,30 @@ class LibraryResults:
     """
 
     def __init__(self, settings: KafkaSettings, client_id: str) -> None:
-        self._settings = settings
-        self._producer = new_producer(settings, client_id)
+        self._settings, self._client_id = settings, client_id
+        #: `None` = a new one at the next write: after some failures the library's takes nothing more.
+        self._producer: KafkaProducer | None = new_producer(settings, client_id)
 
     def write(self, records: Sequence[Outgoing]) -> None:
         """See `Results.write`."""
-        with translated("send results", self._settings):
-            sent = [
-                self._producer.send(
-                    record.topic,
-                    value=record.value,
-                    key=record.key,
-                    headers=record.all_headers,
-                    partition=record.partition,
-                    timestamp_ms=record.timestamp_ms,
-                )
-                for record in records
-            ]
-            for future in sent:
-                future.get(timeout=WRITE_S)
+        producer = self._producer = self._producer or new_producer(self._settings, self._client_id)
+        try:
+            with translated("send results", self._settings):
+                sent = [hand_over(producer, record) for record in records]
+                for future in sent:
+                    future.get(timeout=WRITE_S)
+        except KafkaFailure:
+            self._producer = None
+            close_producer(producer, 0)
+            raise
 
     def idle(self) -> None:
         """Nothing to do: the library's own thread sees to the connections."""
 
     def close(self) -> None:
         """See `Results.close`."""
-        with translated("close the results producer", self._settings):
-            self._producer.close(timeout=_CLOSE_S)
+        if self._producer is not None:
+            close_producer(self._producer, _CLOSE_S)
 
 
 def open_results(settings: KafkaSettings, client_id: str) -> Results:

@@ -18,7 +18,7 @@ from streams.errors import GenerationChanged, KafkaFailure, OutcomeUnknown, Reco
 from streams.kafka import guards
 from streams.kafka.direct_transactions import NEEDED_LEVEL, DirectTransactions
 from streams.kafka.link import Link
-from streams.kafka.producer import new_producer
+from streams.kafka.producer import hand_over, new_producer
 from streams.kafka.translate import translate, translated
 
 if TYPE_CHECKING:
@@ -110,16 +110,7 @@ class TransactionalProducer:
             sent = []
             for index, record in enumerate(records):
                 try:
-                    sent.append(
-                        producer.send(
-                            record.topic,
-                            value=record.value,
-                            key=record.key,
-                            headers=record.all_headers,
-                            partition=record.partition,
-                            timestamp_ms=record.timestamp_ms,
-                        )
-                    )
+                    sent.append(hand_over(producer, record))
                 except kafka_errors.MessageSizeTooLargeError as error:
                     self._abort()
                     raise RecordTooLarge(
