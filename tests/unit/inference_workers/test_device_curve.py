@@ -82,6 +82,13 @@ def test_latencies_fall_into_their_buckets_and_are_reported_once() -> None:
     assert sum(counters.snapshot().latency_counts) == 0
 
 
+def test_an_emulated_start_may_take_each_type_its_own_time() -> None:
+    """One time for all, or by type; who is not named starts as quickly as it comes."""
+    assert WorkerSettings(emulated_boot_s=3.0).boot_s("gpu") == 3.0
+    by_type = WorkerSettings(emulated_boot_s={"gpu": 90.0})
+    assert (by_type.boot_s("gpu"), by_type.boot_s("cpu")) == (90.0, 0.0)
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [("delivery", "twice"), ("max_batch", 0), ("drain_s", 0), ("session_timeout_ms", 100), ("revoke_drain_s", 60)],
