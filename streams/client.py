@@ -102,6 +102,10 @@ class InferenceClient:
         self._reader: Any = new_reader(
             self._settings, [self._results], from_="latest", client_id=f"{self._name}-results"
         )
+        self._delivery_timeout_s = delivery_timeout_s
+        #: A producer that takes nothing more, until the next request has replaced it.
+        self._spent: Any = None
+        self._replacing = threading.Lock()
         try:
             self._producer, self._partitions = self._connect(delivery_timeout_s)
         except BaseException:
@@ -181,7 +185,8 @@ class InferenceClient:
         future = self._pending.add(known_as)
         try:
             with translated(f"send request {known_as}"):
-                sent = self._producer.send(
+                producer = self._live_producer()
+                sent = producer.send(
                     self._requests,
                     value=value,
                     key=key.encode() if isinstance(key, str) else key,
@@ -192,8 +197,25 @@ class InferenceClient:
         except BaseException:
             self._pending.discard(known_as)
             raise
-        sent.add_errback(lambda error: self._pending.resolve(known_as, translate(error, f"deliver request {known_as}")))
+        sent.add_errback(lambda error: self._undelivered(known_as, producer, error))
         return future
+
+    def _live_producer(self) -> Any:
+        if self._spent is not None:
+            with self._replacing:
+                if self._spent is self._producer:
+                    self._producer, self._partitions = self._connect(self._delivery_timeout_s)
+                    close_producer(self._spent, 0)
+                self._spent = None
+        return self._producer
+
+    def _undelivered(self, known_as: str, producer: Any, error: BaseException) -> None:
+        """Called by the library's thread."""
+        failure = translate(error, f"deliver request {known_as}")
+        if not failure.retriable:
+            # After such an error an idempotent producer of the library fails all that it is given.
+            self._spent = producer
+        self._pending.resolve(known_as, failure)
 
     def map(
         self, inputs: Iterable[Tensors], *, in_flight: int = 256, timeout_s: float | None = None, **options: Any

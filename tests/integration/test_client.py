@@ -298,3 +298,10 @@ def test_what_cannot_be_sent_is_said_at_once(kafka_settings: KafkaSettings, pipe
         future = client.submit(numbers(1, rows=200_000))
         with pytest.raises(RecordTooLarge, match=r"max\.message\.bytes"):
             future.result(30)
+        # One that is refused must not cost those that come after.
+        client.submit(numbers(1, rows=1))
+        deadline = time.monotonic() + 20
+        with Admin(kafka_settings, "test-admin") as admin:
+            while not (there := sum(admin.end_offsets(topics.requests(pipeline)).values())):
+                assert time.monotonic() < deadline
+        assert there == 1
