@@ -203,10 +203,13 @@ class InferenceClient:
     def _live_producer(self) -> Any:
         if self._spent is not None:
             with self._replacing:
-                if self._spent is self._producer:
+                spent = self._spent
+                if spent is self._producer:
                     self._producer, self._partitions = self._connect(self._delivery_timeout_s)
-                    close_producer(self._spent, 0)
-                self._spent = None
+                    close_producer(spent, 0)
+                # The new one may have been refused something meanwhile: that is for the next request.
+                if self._spent is spent:
+                    self._spent = None
         return self._producer
 
     def _undelivered(self, known_as: str, producer: Any, error: BaseException) -> None:

@@ -22,6 +22,7 @@ from autoscaler.planning.carrying import pooled
 from autoscaler.planning.sizing import pooled as pooled_workers
 from autoscaler.policies.bounds import Bounds
 from autoscaler.policies.foresight import foresee, further
+from autoscaler.policies.hysteresis import NeedWindow
 from autoscaler.policies.mixing import STEP_S, Mix, Need, mixed, ordered, table_of, there
 from autoscaler.policies.standings import Remembered, Standing, standing_of
 from autoscaler.progress import sized_backlog
@@ -126,10 +127,12 @@ def decide(
 
 def _counted_in(fast: str, state: PolicyState) -> PolicyState:
     """The memory with needs in workers of this type: those in another's are forgotten, the load is not."""
-    if state.fast in {fast, None}:
-        return state if state.fast == fast else replace(state, fast=fast)
+    if state.fast == fast:
+        return state
+    if state.fast is None:
+        return replace(state, fast=fast)
     known = replace(state.foresight, learnt=None, played=None, drains=())
-    return replace(state, fast=fast, foresight=known, needs=type(state.needs)())
+    return replace(state, fast=fast, foresight=known, needs=NeedWindow())
 
 
 def _needed(

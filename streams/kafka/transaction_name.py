@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from streams.kafka.link import Link
 
 _INIT_VERSION = 5
-#: Of a producer that begins no transactions: the broker looks at it all the same.
+#: Of a producer that begins no transactions, as Kafka's own client says it: it means nothing there.
 _NO_TIMEOUT_MS = 2**31 - 1
 
 
