@@ -19,6 +19,9 @@ QUANTILES = np.array([0.5, 0.9, 0.99])
 _LEAST_STRETCH, _MOST_STRETCH = 0.6, 2.5
 #: Weight of the assumed losses by state, in forecasts judged.
 _ASSUMED = (4.0, 12.0)
+#: Forecasts judged before a method may be taken for better than the first one: a minute of buckets. A method that is new
+#: is right by chance for a few of them, and believing it moves a fleet under a load that has not changed.
+_PROVEN = 12.0
 #: About so many losses are in the discounted sums.
 _MEMORY = 250
 #: A loss counts as at most so many mean ones, once so many forecasts were judged.
@@ -112,7 +115,7 @@ class Scores:
 
         A weight falls with the power `sharpness` of the loss relative to the first method's. Until losses are known in
         a state, those of the prior count: after a jump only the level is believed before the others have shown what
-        they can.
+        they can. At once a method can only be found worse than the first; better, once `_PROVEN` forecasts were judged.
 
         Args:
             state: Of now.
@@ -120,8 +123,10 @@ class Scores:
             prior: Relative losses assumed before any is known, by state, shape (2, C).
             sharpness: The power.
         """
-        assumed = _ASSUMED[state] * max(_TINY, self._typical())
+        typical = max(_TINY, self._typical())
+        assumed = _ASSUMED[state] * typical
         relative = (self.losses[state] + assumed * prior[state]) / (self.bases[state] + assumed)
+        relative = np.where(self.bases[state] < _PROVEN * typical, np.maximum(relative, 1.0), relative)
         weights = np.where(able, np.maximum(relative, _TINY) ** -sharpness, 0.0)
         return np.asarray(weights / weights.sum())
 

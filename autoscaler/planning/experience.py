@@ -131,6 +131,7 @@ def step(
     carrying: Carrying,
     terms: Terms,
     learning: bool,
+    followed: bool = True,
 ) -> tuple[Learnt, Step]:
     """One tick.
 
@@ -142,13 +143,14 @@ def step(
         carrying: Of the present shares.
         terms: See there.
         learning: False = this tick does not count: too little is known.
+        followed: False = nobody asks the courses yet, and the fleet is a guess: to leave it costs no move of theirs.
 
     Returns:
         What to remember; and what the course that was best so far says.
     """
     tick_s = terms.tick_s
     recent = learnt.recent.with_needs(needs, tick_s)
-    asked, foreseen = declared(recent, learnt.asked, tick_s)
+    asked, foreseen = declared(recent, learnt.asked if followed else np.zeros_like(learnt.asked), tick_s)
     before = learnt.declared[-1]
     now = np.clip(np.append(asked, asked[learnt.chosen]) + terms.reserve, terms.least, terms.most)
     delay = max(1, round(terms.actuation_s / tick_s))

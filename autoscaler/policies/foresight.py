@@ -148,6 +148,7 @@ def foresee(
     # A mix begins with a guess in each type, and what the first order of the slow ones was too late for says little.
     learnt_s = max(settings.learning_s, settings.foresight_s + kind.boot_s if worth is not None else 0.0)
     learning = int(history.counts.size) >= learnt_s
+    followed = int(history.counts.size) >= settings.foresight_s
     came = _lately(history, paths.level.per_s) / per_worker
     most = max(level, came, float(paths.rates.mean(axis=0).max()) / per_worker)
     table = carrying(carryable(memory.shares, most), kind.max_workers) if worth is None else worth
@@ -167,6 +168,7 @@ def foresee(
         carrying=table,
         terms=terms,
         learning=learning,
+        followed=followed,
     )
     played = headroom.step(
         memory.played, load=now, declared=declared, measured_late=_measured_late(observation, objective),
@@ -178,7 +180,7 @@ def foresee(
         observation, paths, settings=settings, kind=kind, ready=ready, memory=memory, table=table, now=now,
         least=max(asked.values()), actuation_s=actuation_s,
     )  # fmt: skip
-    if history.counts.size < settings.foresight_s:
+    if not followed:
         return None, memory
     course = courses.COURSES[learnt.chosen]
     course = replace(course, margin=margins[courses.MARGINS.index(course.margin)])

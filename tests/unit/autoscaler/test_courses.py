@@ -169,3 +169,18 @@ def test_an_old_state_is_not_changed() -> None:
     assert results[0].paid == pytest.approx(results[1].paid)
     assert all(np.array_equal(getattr(learnt, name), value) for name, value in kept.items())
     assert all(np.array_equal(getattr(learnt.recent, name), value) for name, value in recent.items())
+
+
+def test_a_first_fleet_that_is_a_guess_is_left_at_once() -> None:
+    """Six are there, the lean margins need three and the careful one five: only who was followed keeps the five."""
+    found = {}
+    for followed in (True, False):
+        learnt = experience.started(6, 25)
+        needs = dataclasses.replace(needed(3), paths=np.array([3, 3, 5, 5]), noise=0.03)
+        for _ in range(2):
+            learnt, said = experience.step(
+                dataclasses.replace(learnt, chosen=0), needs, load=2.5, measured_late=0.0, carrying=TABLE, terms=TERMS,
+                learning=True, followed=followed,
+            )  # fmt: skip
+        found[followed] = said.workers
+    assert found == {True: 5, False: 3}
