@@ -19,8 +19,8 @@ QUANTILES = np.array([0.5, 0.9, 0.99])
 _LEAST_STRETCH, _MOST_STRETCH = 0.6, 2.5
 #: Weight of the assumed losses by state, in forecasts judged.
 _ASSUMED = (4.0, 12.0)
-#: Forecasts judged before a method may be taken for better than the first one: a minute of buckets. A method that is new
-#: is right by chance for a few of them, and believing it moves a fleet under a load that has not changed.
+#: Forecasts judged before a method may be taken for better than the first one: a minute of buckets. A new method is
+#: right by chance for a few of them, and believing it moves a fleet under a load that has not changed.
 _PROVEN = 12.0
 #: About so many losses are in the discounted sums.
 _MEMORY = 250
