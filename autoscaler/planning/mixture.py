@@ -68,7 +68,9 @@ class Mixes:
     price: Floats
     #: Whether the fleet carries the need, shape (m, L).
     carries: NDArray[np.bool_]
-    #: Place of the nearest combination that is not larger, by counts of the slow types.
+    #: Counts that occur, ascending, by slow type.
+    steps: tuple[Ints, ...]
+    #: Place of the nearest combination that is not larger, by place in `steps` of each slow type.
     index: Ints
 
     def place(self, need: float) -> int:
@@ -76,9 +78,13 @@ class Mixes:
         return min(int(np.searchsorted(self.levels, need - 1e-9)), self.levels.size - 1)
 
     def rows(self, counts: Ints) -> Ints:
-        """Places of combinations of slow types, shape (n, types - 1): the nearest that is not larger in any of them."""
-        most = np.array(self.index.shape, dtype=np.int64) - 1
-        return np.asarray(self.index[tuple(np.minimum(counts, most).T)])
+        """Places of combinations of slow types, shape (n, types - 1): the nearest that is not larger in any of them.
+
+        The first, of the least counts, where none is that small.
+        """
+        found = [np.searchsorted(steps, counts[:, kind], "right") - 1 for kind, steps in enumerate(self.steps)]
+        small = np.any([places < 0 for places in found], axis=0)
+        return np.asarray(np.where(small, 0, self.index[tuple(np.maximum(places, 0) for places in found)]))
 
     def fleet(self, row: int, level: int) -> tuple[int, ...]:
         """Workers by type, the fast type last."""
@@ -123,6 +129,7 @@ def mixes(kinds: tuple[MixKind, ...], shares: tuple[float, ...], *, fewest: int 
     per_worth = _MISSING * max(kind.price_per_hour / kind.worth for kind in kinds)
     total = price[:, None] + counts * fast.price_per_hour
     total = total + np.where(carries, 0.0, per_worth * np.maximum(1.0, levels - carried[:, None]))
+    steps, index = _index(slow)
     return Mixes(
         kinds=kinds,
         levels=levels,
@@ -130,7 +137,8 @@ def mixes(kinds: tuple[MixKind, ...], shares: tuple[float, ...], *, fewest: int 
         fast=counts.astype(np.int64),
         price=total,
         carries=carries,
-        index=_index(slow),
+        steps=steps,
+        index=index,
     )
 
 
@@ -147,13 +155,21 @@ def _combinations(slow: tuple[MixKind, ...], tops: list[int], most: int) -> Ints
     return np.array(found, dtype=np.int64).reshape(len(found), len(slow))
 
 
-def _index(slow: Ints) -> Ints:
-    shape = tuple((slow.max(axis=0) + 1).tolist())
-    index = np.zeros(shape, dtype=np.int64)
-    for counts in np.ndindex(shape):
-        fits = np.flatnonzero((slow <= np.array(counts, dtype=np.int64)).all(axis=1))
-        index[counts] = fits[int(np.argmax(slow[fits].sum(axis=1)))] if fits.size else 0
-    return index
+def _index(slow: Ints) -> tuple[tuple[Ints, ...], Ints]:
+    """For `Mixes.steps` and `Mixes.index`: of those that are not larger the one of most workers, then the first.
+
+    The best of all that are not larger in any type is the running maximum along one axis after the other.
+    """
+    count = len(slow)
+    steps = tuple(np.unique(slow[:, kind]) for kind in range(slow.shape[1]))
+    if not steps:
+        return steps, np.zeros((), dtype=np.int64)
+    best = np.full(tuple(one.size for one in steps), -1, dtype=np.int64)
+    places = tuple(np.searchsorted(one, slow[:, kind]) for kind, one in enumerate(steps))
+    best[places] = slow.sum(axis=1) * count + np.arange(count)[::-1]
+    for axis in range(best.ndim):
+        np.maximum.accumulate(best, axis=axis, out=best)
+    return steps, np.where(best < 0, 0, count - 1 - best % count)
 
 
 def _held(worth: float, levels: Ints, shares: tuple[float, ...]) -> Ints:

@@ -19,6 +19,7 @@ from autoscaler.model import (
     WorkerType,
 )
 from autoscaler.pipeline_state import PipelineState
+from autoscaler.planning.mixture import MixKind, mixes
 from autoscaler.policies import registry
 from autoscaler.queueing import split
 from autoscaler.settings import PolicySettings
@@ -124,3 +125,21 @@ def test_many_skewed_partitions_are_not_placed_one_by_one_for_every_count() -> N
     assert found[:3] == [1, 2, 3]
     # Beyond the largest partition's share no further worker is of use.
     assert found[-1] < 1 / shares[0] + 2
+
+
+@pytest.mark.parametrize("types", [1, 2, 3])
+def test_a_table_of_mixes_is_made_of_its_combinations_and_not_of_all_counts(types: int) -> None:
+    """Up to a thousand workers of each slow type and 2,000 partitions, anew for each change of the shares.
+
+    There are at most 400 combinations, but a thousand to the power of `types` counts.
+    """
+    slow = [MixKind(f"gpu{number}", 4.0 + number, 3.0 + number, 0, 1000) for number in range(types)]
+    kinds = (*slow, MixKind("cpu", 1.0, 1.0, 1, 1000))
+
+    def table(partitions: int) -> Callable[[], None]:
+        return lambda: mixes(kinds, (1 / partitions,) * partitions) and None
+
+    # Once before, so that what is imported at the first call is not counted.
+    table(1999)()
+    assert calls(table(2000)) < 4000
+    assert peak_bytes(table(2001)) < 16 * 2**20

@@ -134,3 +134,17 @@ def test_uneven_partitions_need_more() -> None:
     assert prices[1] >= prices[0]
     held = mixes((GPU, CPU), shares)
     assert bool(held.carries.any(axis=0).all()) is False or np.isfinite(held.price).all()
+
+
+@given(types(), st.integers(4, 16), st.lists(st.integers(0, 5), min_size=2, max_size=2))
+@settings(max_examples=150)
+def test_workers_that_are_there_count_as_the_nearest_combination_that_is_not_larger(
+    kinds: tuple[MixKind, ...], partitions: int, there: list[int]
+) -> None:
+    """Looked for among all combinations; the first where none is that small."""
+    assume(len(kinds) > 1)
+    table = mixes(kinds, even(partitions))
+    counts = np.array(there[: len(kinds) - 1])
+    fits = np.flatnonzero((table.slow <= counts).all(axis=1))
+    best = int(fits[np.argmax(table.slow[fits].sum(axis=1))]) if fits.size else 0
+    assert int(table.rows(counts[None, :])[0]) == best
