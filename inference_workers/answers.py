@@ -147,6 +147,8 @@ class Answer:
     #: Its first row in the batch's outputs, and how many are its own.
     start: int = 0
     rows: int = 0
+    #: Its dead letter goes without the request's value: the topic does not take a record of that size.
+    cut: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -225,6 +227,7 @@ class Writing:
             message=failure.message,
             stage=failure.stage,
             attempts=attempts_before(record.headers) + 1,
+            cut=answer.cut,
         )
         return Written(answer, status, (result, letter))
 

@@ -55,11 +55,13 @@ class CurveFit:
         return self._fitted
 
     def _fit(self) -> ServiceCurve | None:
-        if len(self._seen) < 2:  # noqa: PLR2004 - a line needs two points
+        # A copy: the executing thread may add a size meanwhile, or begin anew.
+        seen = dict(self._seen)
+        if len(seen) < 2:  # noqa: PLR2004 - a line needs two points
             return None
-        sizes = np.array(list(self._seen), dtype=float)
-        medians = np.array([np.median(times) for times in self._seen.values()])
-        weights = np.sqrt([len(times) for times in self._seen.values()])
+        sizes = np.array(list(seen), dtype=float)
+        medians = np.array([np.median(times) for times in seen.values()])
+        weights = np.sqrt([len(times) for times in seen.values()])
         b, a = np.polyfit(sizes, medians, 1, w=weights)
         # A negative coefficient is noise: no batch is free, and none takes back time.
         a, b = max(float(a), 0.0), max(float(b), 0.0)

@@ -13,7 +13,7 @@ import numpy as np
 from inference_workers.answers import Answer, Failure, Writing, Written
 from inference_workers.errors import WorkerError
 from inference_workers.pacing import Pace
-from streams.errors import GenerationChanged, KafkaFailure, OutcomeUnknown
+from streams.errors import GenerationChanged, KafkaFailure, OutcomeUnknown, RecordTooLarge
 from streams.records import Outgoing, Status
 
 if TYPE_CHECKING:
@@ -52,6 +52,14 @@ class Transport(Protocol):
         """Release the connection; all that was sent is committed."""
 
 
+class ReplyTopicExists(Protocol):
+    """Who knows of reply topics."""
+
+    def __call__(self, topic: str, *, anew: bool = False) -> bool:
+        """See `inference_workers.reply_topics.ReplyTopics.there`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """Where some of the answers' requests come from."""
@@ -73,7 +81,7 @@ class Deliverer:
         *,
         transport: Transport,
         sources: Sequence[Source],
-        reply_topic_exists: Callable[[str], bool],
+        reply_topic_exists: ReplyTopicExists,
         writing: Writing,
         queue_size: int,
         busy: Callable[[], bool],
@@ -161,39 +169,107 @@ class Deliverer:
         reply_to = answer.headers.reply_to
         if reply_to is not None and not self._reply_topic_exists(reply_to):
             # A topic that is not there would fail the whole transaction, again and again, for everybody in it.
-            answer = _without_reply(answer)
+            answer = _without_reply(answer, "does not exist, or takes no results")
         return self._writing.write(answer, now_s=now_s)
 
     def _deliver(self, source: Source, written: Sequence[Written]) -> None:
+        tried = 0
         while written and not self._stop_now.is_set():
-            # The order matters: a membership snapshot taken first, then a check that each partition has been ours
-            # without a break since its record was polled. So it was ours at the snapshot, and the broker refuses the
-            # commit if the group has moved on since.
             try:
+                # The order matters: a membership snapshot taken first, then a check that each partition has been ours
+                # without a break since its record was polled. So it was ours at the snapshot, and the broker refuses
+                # the commit if the group has moved on since.
                 group = source.group_metadata()
                 owned = source.ownership.owned({(one.answer.record.partition, one.answer.epoch) for one in written})
                 written = [one for one in written if (one.answer.record.partition, one.answer.epoch) in owned]
-                if not written:
-                    return
-                offsets: dict[int, int] = {}
-                for one in written:
-                    record = one.answer.record
-                    if record.offset >= offsets.get(record.partition, 0):
-                        offsets[record.partition] = record.offset + 1
-                with self._pace.sending():
-                    records = [record for one in written for record in one.records]
-                    self._transport.send(records, source.topic, offsets, group)
+                self._send(source, written, group)
             except GenerationChanged:
                 log.info("worker.generation_changed", extra={"answers": len(written)})
                 self._stop_now.wait(REBALANCE_RETRY_S)
+            except RecordTooLarge as error:
+                written = self._smaller(written, error)
             except OutcomeUnknown as error:
                 log.warning("worker.outcome_unknown", extra={"answers": len(written), "error": str(error)[:300]})
-                written = self._decided(source, written)
+                written = self._left(source, written, error, again=tried > 0)
+                tried += 1
             else:
-                stamps = np.array([one.answer.record.timestamp for one in written], dtype=np.float64)
-                latencies_s = np.maximum(time.time() - stamps / 1000, 0.0) if source.timed else np.empty(0)
-                self._counters.delivered((one.status for one in written), latencies_s)
+                self._count(source, written)
                 return
+
+    def _send(self, source: Source, written: Sequence[Written], group: Any) -> None:
+        if not written:
+            return
+        offsets: dict[int, int] = {}
+        for one in written:
+            record = one.answer.record
+            if record.offset >= offsets.get(record.partition, 0):
+                offsets[record.partition] = record.offset + 1
+        with self._pace.sending():
+            self._transport.send([record for one in written for record in one.records], source.topic, offsets, group)
+
+    def _left(
+        self, source: Source, written: Sequence[Written], error: OutcomeUnknown, *, again: bool
+    ) -> Sequence[Written]:
+        """What is to be sent again once the last transaction is decided, away from reply topics that refuse it."""
+        left = self._decided(source, written)
+        if self._stop_now.is_set():
+            return ()
+        if len(left) < len(written):
+            still = {id(one) for one in left}
+            self._count(source, [one for one in written if id(one) not in still])
+        elif again:
+            # The same has failed before: nobody is helped by a worker that tries as fast as it can.
+            self._stop_now.wait(BROKER_RETRY_S)
+        return self._elsewhere(left, error.topic)
+
+    def _count(self, source: Source, written: Sequence[Written]) -> None:
+        stamps = np.array([one.answer.record.timestamp for one in written], dtype=np.float64)
+        latencies_s = np.maximum(time.time() - stamps / 1000, 0.0) if source.timed else np.empty(0)
+        self._counters.delivered((one.status for one in written), latencies_s)
+
+    def _smaller(self, written: Sequence[Written], error: RecordTooLarge) -> Sequence[Written]:
+        """Written anew, with less where a topic took a record for too large.
+
+        A reply topic may take less than the results topic does, and a request that came compressed may be larger than
+        the topic of dead letters takes.
+
+        Raises:
+            RecordTooLarge: there is no less, or it is not known which record it was.
+
+        """
+        left = -1 if error.index is None else error.index
+        for place, one in enumerate(written):
+            if 0 <= left < len(one.records):
+                answer = one.answer
+                if left > 0 and not answer.cut:
+                    answer = replace(answer, cut=True)
+                elif left == 0 and (answer.headers.reply_to is not None or one.status is Status.OK):
+                    answer = _failed(answer, "result-too-large", str(error))
+                else:
+                    raise error
+                log.info("worker.record_too_large", extra={"request_id": answer.request_id, "error": str(error)[:300]})
+                return [*written[:place], self._writing.write(answer, now_s=time.time()), *written[place + 1 :]]
+            left -= len(one.records)
+        raise error
+
+    def _elsewhere(self, written: Sequence[Written], refused: str | None) -> Sequence[Written]:
+        """Written anew where the reply topic refused the last try, or is not what it was."""
+        asked = {one.answer.headers.reply_to for one in written}
+        gone = {
+            topic
+            for topic in asked
+            if topic is not None and (topic == refused or not self._reply_topic_exists(topic, anew=True))
+        }
+        if not gone:
+            return written
+        log.warning("worker.reply_topic_refuses", extra={"topics": sorted(gone)[:10]})
+        now_s = time.time()
+        return [
+            self._writing.write(_without_reply(one.answer, "does not take its result"), now_s=now_s)
+            if one.answer.headers.reply_to in gone
+            else one
+            for one in written
+        ]
 
     def _decided(self, source: Source, written: Sequence[Written]) -> Sequence[Written]:
         """What of `written` is not committed, once the transport has decided the last transaction."""
@@ -211,10 +287,13 @@ class Deliverer:
         return ()
 
 
-def _without_reply(answer: Answer) -> Answer:
-    failure = Failure(
-        "reply-topic-missing", f"the topic {answer.headers.reply_to!r} named by reply-to does not exist", "encode"
-    )
+def _without_reply(answer: Answer, why: str) -> Answer:
+    return _failed(answer, "reply-topic-missing", f"the topic {answer.headers.reply_to!r} named by reply-to {why}")
+
+
+def _failed(answer: Answer, reason: str, message: str) -> Answer:
+    """The answer as a failed one, in the pipeline's own topic."""
+    failure = Failure(reason, message, "encode")
     return replace(
         answer, status=Status.FAILED, batch=None, failure=failure, headers=replace(answer.headers, reply_to=None)
     )

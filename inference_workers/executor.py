@@ -235,14 +235,17 @@ class Executor:
 
     def _run(self, part: Sequence[Pending], formed_at_s: float) -> list[Answer]:
         rows = sum(pending.rows for pending in part)
-        try:
-            return self._run_whole(part, rows, formed_at_s)
-        except ComputeFailed as error:
-            if not error.out_of_memory or rows == 1:
-                raise
-            # The size is at fault, not a record: the same again, in smaller batches from now on.
-            self._cap = max(min(self._cap, rows) // 2, 1)
-            log.warning("worker.batch_halved", extra={"max_batch": self._cap})
+        # The cap may have fallen since this batch was formed, or since the other half of it was run.
+        if len(part) == 1 or rows <= self._cap:
+            try:
+                return self._run_whole(part, rows, formed_at_s)
+            except ComputeFailed as error:
+                most = min(self._cap, rows)
+                if not error.out_of_memory or most == 1:
+                    raise
+                # The size is at fault, not a record: the same again, in smaller batches from now on.
+                self._cap = most // 2
+                log.warning("worker.batch_halved", extra={"max_batch": self._cap})
         if len(part) == 1:
             return self._run(part, formed_at_s)
         half = len(part) // 2

@@ -37,10 +37,16 @@ class ReplyTopics:
         self._admin, self._clock = admin, clock
         self._known: dict[str, tuple[bool, float]] = {}
 
-    def there(self, topic: str) -> bool:
-        """Whether a reply can be written there."""
+    def there(self, topic: str, *, anew: bool = False) -> bool:
+        """Whether a reply can be written there.
+
+        Args:
+            topic: its name.
+            anew: ask, whatever is remembered: a write has failed.
+
+        """
         known, asked_at = self._known.get(topic, (False, float("-inf")))
-        if self._clock() - asked_at > MEMORY_S:
+        if anew or self._clock() - asked_at > MEMORY_S:
             try:
                 # Names come from strangers: one that we may not write to must not stop the worker.
                 known = self._admin.writable(topic)

@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from streams.data_path import open_results, open_transactions
-from streams.errors import GenerationChanged, KafkaFailure, OutcomeUnknown, RecordTooLarge
+from streams.errors import GenerationChanged, KafkaFailure, OutcomeUnknown, RecordTooLarge, TopicRefuses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -105,6 +105,8 @@ class AtLeastOnce:
         except GenerationChanged as error:
             # The results are out; sending them again would only repeat them. The new owner decides.
             raise OutcomeUnknown(str(error)) from error
+        except TopicRefuses as error:
+            raise OutcomeUnknown(str(error), topic=error.topic) from error
         except KafkaFailure as error:
             raise OutcomeUnknown(str(error)) from error
 

@@ -121,6 +121,10 @@ class Deciding:
         """What the policy remembers after that decision, to be kept for the next owner."""
         return Remembered(look.offset, self._fingerprint, self._runner.memory)
 
+    def forget(self) -> None:
+        """Decide from now on as if nothing had been decided before; what is known of the pipeline stays."""
+        self._runner.forget()
+
     def reports(self, at_s: float) -> tuple[WorkerReport, ...]:
         """Workers heard of lately."""
         return tuple(self._state.reports(at_s).values())

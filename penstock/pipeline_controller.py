@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         WorkerReport,
         WorkerType,
     )
+    from autoscaler.redis_fields import RatePoint
     from autoscaler.redis_store import MetricsStore
     from autoscaler.settings import PolicySettings
     from penstock.deciding import Look
@@ -61,6 +62,10 @@ _CLAIM_RETRY_S = 1.0
 #: Seconds between two times that what the policy remembers is kept: about a megabyte, and what came after it is decided
 #: again at a restart, a few milliseconds a decision.
 _REMEMBER_S = 30.0
+
+
+#: Decisions in a row that fail before the policy's memory is given up.
+_FAILED_MOST = 5
 
 
 class Link(Protocol):
@@ -147,6 +152,8 @@ class PipelineController:
         self._remembered_at_s = -math.inf
         self._tasks: set[asyncio.Task[None]] = set()
         self._deciding_now = False
+        #: Decisions in a row that raised something.
+        self._failed = 0
         self._kafka_thread = ThreadPoolExecutor(1, "kafka")
         self._policy_thread = ThreadPoolExecutor(1, "policy")
         self._fleet_thread = ThreadPoolExecutor(1, "fleet")
@@ -247,6 +254,11 @@ class PipelineController:
                 trouble.warning("autoscaler.claim_failed", extra={"pipeline": self._pipeline, "error": str(error)})
                 await asyncio.sleep(_CLAIM_RETRY_S)
                 continue
+            except Exception:  # noqa: BLE001 - logged with its traceback
+                # Nobody else takes over while this process lives: an owner that gives up would be one for ever.
+                trouble.exception("autoscaler.take_over_failed", extra={"pipeline": self._pipeline})
+                await asyncio.sleep(_CLAIM_RETRY_S)
+                continue
             if self.ownership.claimed(term, epoch):
                 self._deciding, self._newest_sample, self._due = deciding, -1, None
                 if self._shadows is not None:
@@ -270,8 +282,7 @@ class PipelineController:
         except StoreUnavailable as error:
             log.warning("autoscaler.no_history", extra={"error": str(error)})
             history = ()
-        deciding = self._fresh()
-        taken = deciding.replay(tape, history, claim, epoch, self._recalled())
+        deciding, taken = self._learnt(tape, history, claim, epoch)
         facts = {
             "memory": taken,
             "records": len(tape),
@@ -280,6 +291,19 @@ class PipelineController:
         }
         log.info("autoscaler.replayed", extra={"pipeline": self._pipeline, **facts})
         return deciding
+
+    def _learnt(
+        self, tape: list[tuple[int, TelemetryRecord]], history: Sequence[RatePoint], claim: Claim, epoch: int
+    ) -> tuple[Deciding, bool]:
+        """From the memory, the history and the tape; from as much of it as can be decided on."""
+        for memory, points, records in ((self._recalled(), history, tape), (None, history, tape), (None, (), ())):
+            deciding = self._fresh()
+            try:
+                return deciding, deciding.replay(records, points, claim, epoch, memory)
+            except Exception:
+                # A memory of another version's, or a tape that no decision can be made on: less is known then.
+                log.exception("autoscaler.replay_failed", extra={"pipeline": self._pipeline})
+        return self._fresh(), False
 
     def _recalled(self) -> Remembered | None:
         """What an owner before us left in Redis; `None` = nothing that can be used."""
@@ -340,6 +364,14 @@ class PipelineController:
         except Exception:  # noqa: BLE001 - logged with its traceback
             # The fleet stays as declared; the next sample is another chance.
             trouble.exception("autoscaler.decide_failed", extra={"pipeline": self._pipeline})
+            self._failed += 1
+            if self._failed >= _FAILED_MOST:
+                # What is remembered may be what fails, and would for ever.
+                self._failed = 0
+                self._deciding.forget()
+                log.warning("autoscaler.memory_forgotten", extra={"pipeline": self._pipeline})
+        else:
+            self._failed = 0
         finally:
             self._deciding_now = False
 

@@ -63,6 +63,10 @@ class PolicyRunner:
         self._last, self.memory = self._policy.decide(observation, worker_types, self.memory)
         return self._last
 
+    def forget(self) -> None:
+        """Begin anew, as after the first start."""
+        self.memory = self._policy.initial()
+
 
 def _policy(text: str, objective: Objective, settings: PolicySettings) -> Policy:
     if text != OWN:

@@ -168,8 +168,12 @@ class InferenceClient:
             ClientClosed: the client is closed, or its reader has failed.
             ClientBusy: `max_pending` requests wait already.
             BrokerUnavailable: there is no connection to send it over.
-            ValueError: a request of this id waits already.
+            ValueError: a request of this id waits already, or the id has more than `LONGEST_ID` characters, which a
+                worker answers under another one.
         """
+        if request_id is not None and len(request_id) > names.LONGEST_ID:
+            msg = f"request_id of {len(request_id)} characters: at most {names.LONGEST_ID}; choose a shorter one"
+            raise ValueError(msg)
         number = next(self._count)
         known_as = request_id or f"{self._name}-{number:x}"
         value, headers = encode_request(inputs, request_id=known_as, encoding=self._encoding)

@@ -30,6 +30,7 @@ def dead_letter(
     stage: str,
     attempts: int,
     topic: str | None = None,
+    cut: bool = False,
 ) -> Outgoing:
     """The record to be written for a request that failed.
 
@@ -43,6 +44,7 @@ def dead_letter(
         stage: one of `STAGES`.
         attempts: how often the request was tried, this time included; see `attempts_before`.
         topic: where to write it; `None` = the dead letters of the pipeline whose requests topic it came from.
+        cut: leave out the value, which the topic does not take: a request may have been compressed.
 
     Raises:
         ValueError: `stage` is not one of `STAGES`, or `attempts` is below 1.
@@ -64,11 +66,13 @@ def dead_letter(
     ]
     if record.value is None:
         headers.append((names.DLQ_NULL_VALUE, b"1"))
+    elif cut:
+        headers.append((names.DLQ_CUT, b"%d" % len(record.value)))
     return Outgoing(
         topic=topic or topics.dead_letters(topics.pipeline_of(record.topic)),
         key=record.key,
         # Clients refuse to write a record that has neither key nor value; the header above tells the two apart.
-        value=record.value if record.value is not None else b"",
+        value=record.value if record.value is not None and not cut else b"",
         headers=headers,
         partition=record.partition,
         timestamp_ms=record.timestamp if record.timestamp >= 0 else None,

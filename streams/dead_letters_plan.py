@@ -66,6 +66,8 @@ class ReplayPlan:
     already: int
     #: Tried too often.
     worn_out: int
+    #: Without the request's value.
+    cut: int
     #: Beyond the limit; the next replay takes them.
     left: int
     #: Of those chosen, how many have a deadline that has passed: they will be answered `expired`.
@@ -89,7 +91,7 @@ def plan_replay(
         max_attempts: letters of requests that were tried so often, or more, stay where they are.
         now_ms: Unix milliseconds, for deadlines.
     """
-    already = worn_out = 0
+    already = worn_out = cut = 0
     fit: list[list[LetterFacts]] = []
     for letters in survey.letters.values():
         kept = []
@@ -98,6 +100,8 @@ def plan_replay(
                 already += 1
             elif letter.attempts >= max_attempts:
                 worn_out += 1
+            elif letter.cut:
+                cut += 1
             else:
                 kept.append(letter)
         fit.append(kept)
@@ -113,6 +117,7 @@ def plan_replay(
         matched=survey.matched,
         already=already,
         worn_out=worn_out,
+        cut=cut,
         left=sum(len(kept) for kept in fit) - sum(len(offsets) for offsets in chosen.values()),
         overdue=overdue,
     )

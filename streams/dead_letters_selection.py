@@ -98,6 +98,8 @@ class LetterFacts:
     size: int
     #: The request's `deadline-ms`, if it has one.
     deadline_ms: int | None
+    #: Whether the request's value is not in it: no topic took it.
+    cut: bool = False
 
 
 def read_letter(record: ConsumedRecord) -> LetterFacts | None:
@@ -117,6 +119,7 @@ def read_letter(record: ConsumedRecord) -> LetterFacts | None:
         source=Place.parse(names.text_header(record.headers, names.DLQ_SOURCE) or ""),
         size=len(record.value or b""),
         deadline_ms=int(deadline) if re.fullmatch("[0-9]{1,18}", deadline) else None,
+        cut=names.header(record.headers, names.DLQ_CUT) is not None,
     )
 
 

@@ -142,5 +142,25 @@ class GenerationChanged(KafkaFailure):
     """The group has rebalanced since the records were polled: these offsets may no longer be ours to commit."""
 
 
+class TopicRefuses(KafkaFailure):
+    """A topic does not take what is written to it, and another try would not cure that.
+
+    Attributes:
+        topic: its name.
+    """
+
+    def __init__(self, topic: str, message: str) -> None:
+        super().__init__(message)
+        self.topic = topic
+
+
 class OutcomeUnknown(KafkaFailure):
-    """A transaction may or may not have been committed; a new producer of the same name decides it."""
+    """A transaction may or may not have been committed; a new producer of the same name decides it.
+
+    Attributes:
+        topic: the one that refused to be written to; `None` = that was not it, or is not known.
+    """
+
+    def __init__(self, message: str, *, topic: str | None = None) -> None:
+        super().__init__(message)
+        self.topic = topic

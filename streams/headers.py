@@ -37,6 +37,8 @@ DLQ_ATTEMPTS = "dlq-attempts"
 DLQ_SOURCE = "dlq-source"
 #: Present on the copy of a record whose value was null: clients refuse to write a record with neither key nor value.
 DLQ_NULL_VALUE = "dlq-null-value"
+#: Present on a copy without the value, which no topic of dead letters takes: the bytes that it had.
+DLQ_CUT = "dlq-cut"
 #: Present on a mark, which stands among dead letters and says which of them were replayed.
 DLQ_REPLAYED = "dlq-replayed"
 

@@ -166,7 +166,8 @@ def ensure_topics(admin: Admin, pipeline: str, settings: TopicSettings) -> tuple
 
     Raises:
         InvalidPipelineName: see `validate_pipeline_name`.
-        TopicMismatch: the results topic has another number of partitions than the requests topic.
+        TopicMismatch: the results topic has another number of partitions than the requests topic, or the topic of dead
+            letters has fewer than those that its letters come from.
         KafkaFailure: or one of its kinds.
     """
     validate_pipeline_name(pipeline)
@@ -180,8 +181,17 @@ def ensure_topics(admin: Admin, pipeline: str, settings: TopicSettings) -> tuple
             f"partition of its request; add partitions to the narrower one, or delete {sink} and start again"
         )
         raise TopicMismatch(msg)
+    letters = found[dead_letters(pipeline)]
+    widest = max((found[name] or wide, name) for name in specs if name in (source, bulk(pipeline)))
+    if letters is not None and letters < widest[0]:
+        msg = (
+            f"the topic {dead_letters(pipeline)} has {letters} partitions, but {widest[1]} has {widest[0]}: a dead "
+            f"letter is written to the partition of its request; add partitions to {dead_letters(pipeline)}"
+        )
+        raise TopicMismatch(msg)
     for name in specs.keys() - {TELEMETRY}:
-        specs[name] = TopicSpec(wide, specs[name].replication_factor, specs[name].config)
+        count = widest[0] if name == dead_letters(pipeline) else wide
+        specs[name] = TopicSpec(count, specs[name].replication_factor, specs[name].config)
     created = admin.create_topics({name: spec for name, spec in specs.items() if found[name] is None})
     differences = []
     if wide != settings.partitions:

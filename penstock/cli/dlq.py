@@ -264,6 +264,7 @@ def _replay_facts(plan: ReplayPlan) -> dict[str, Any]:
         "planned": plan.count,
         "already_replayed": plan.already,
         "tried_too_often": plan.worn_out,
+        "without_value": plan.cut,
         "left": plan.left,
         "overdue": plan.overdue,
     }
@@ -274,6 +275,7 @@ def _replay_words(plan: ReplayPlan, sent: int) -> list[str]:
     for count, said in (
         (plan.already, "were replayed before and are passed over."),
         (plan.worn_out, "were tried too often and are passed over; see --max-attempts."),
+        (plan.cut, "have no value, which was too large for the topic of dead letters, and are passed over."),
         (plan.left, "are left by --limit; run it again for them."),
         (plan.overdue, "have a deadline that has passed and will be answered `expired`; see --drop-deadlines."),
     ):

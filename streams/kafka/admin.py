@@ -12,7 +12,7 @@ import kafka.errors as kafka_errors
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove, OffsetSpec
 
-from streams.errors import KafkaFailure, TopicMissing
+from streams.errors import KafkaFailure, NotAuthorized, TopicMissing
 from streams.kafka.translate import connect, translate, translated
 
 if TYPE_CHECKING:
@@ -122,12 +122,22 @@ class Admin:
         return None
 
     def writable(self, topic: str) -> bool:
-        """Whether a topic exists and this user may write to it."""
+        """Whether a topic exists, this user may write to it, and it takes records without a key.
+
+        A compacted topic does not: the broker refuses them with the whole batch.
+        """
         described = self._ask(f"describe the topic {topic}", lambda: self._client.describe_topics([topic]))
-        return any(
+        permitted = any(
             entry["name"] == topic and entry["error_code"] == 0 and "WRITE" in entry["authorized_operations"]
             for entry in described
         )
+        if not permitted:
+            return False
+        try:
+            return "compact" not in self.config(topic).get("cleanup.policy", "")
+        except NotAuthorized:
+            # A stranger's topic may be written to by one who may not read its settings.
+            return True
 
     def config(self, topic: str) -> dict[str, str]:
         """The settings of a topic that are not the broker's defaults, by Kafka's names."""

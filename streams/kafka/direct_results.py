@@ -61,6 +61,7 @@ class DirectResults:
 
         Raises:
             streams.errors.RecordTooLarge: `.index` says which record; of the others nothing is known.
+            streams.errors.TopicRefuses: `.topic` does not take them; of the others nothing is known.
             streams.errors.KafkaFailure: or one of its kinds; of the records nothing is known.
 
         """

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from kafka import errors as kafka_errors
 from kafka.protocol.metadata import CoordinatorType
 
-from streams.errors import GenerationChanged, KafkaFailure, OutcomeUnknown, RecordTooLarge
+from streams.errors import GenerationChanged, KafkaFailure, OutcomeUnknown, RecordTooLarge, TopicRefuses
 from streams.kafka import transaction_frames
 from streams.kafka.direct_writing import BatchTooLarge, DirectWriting
 from streams.kafka.transaction_errors import GENERATION, LATER, MOVED, Patience
@@ -91,6 +91,8 @@ class DirectTransactions:
         except RecordTooLarge:
             self._abort()
             raise
+        except TopicRefuses as error:
+            raise OutcomeUnknown(str(error), topic=error.topic) from error
         except KafkaFailure:
             raise
         except kafka_errors.AuthorizationError as error:

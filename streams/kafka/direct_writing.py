@@ -6,6 +6,7 @@ in common: where a record goes, batches, their sequence numbers, and which error
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -13,14 +14,14 @@ from kafka import TopicPartition
 from kafka import errors as kafka_errors
 from kafka.partitioner.default import murmur2
 
-from streams.errors import RecordTooLarge
+from streams.errors import RecordTooLarge, TopicRefuses
 from streams.kafka import record_batches, transaction_frames
 from streams.kafka.compression import codec_of
-from streams.kafka.transaction_errors import TOO_LARGE, Patience
+from streams.kafka.transaction_errors import OF_TOPIC, TOO_LARGE, Patience
 from streams.kafka.transaction_frames import Sealed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from streams.kafka.frames import Frame
     from streams.kafka.link import Link
@@ -89,7 +90,8 @@ class DirectWriting:
             deadline: monotonic seconds.
 
         Raises:
-            kafka.errors.KafkaError: a topic is not known before the deadline.
+            streams.errors.TopicRefuses: a topic is not known before the deadline.
+            kafka.errors.KafkaError: we may not know of it.
 
         """
         partitions = [self._partition(record, keyless, deadline) for record in records]
@@ -136,12 +138,14 @@ class DirectWriting:
         """A request for each broker that leads some of the partitions.
 
         Raises:
-            kafka.errors.KafkaError: nobody is known to lead one before the deadline.
+            streams.errors.TopicRefuses: nobody is known to lead one before the deadline.
+            kafka.errors.KafkaError: we may not know.
 
         """
         by_node: dict[int, list[Sealed]] = {}
         for batch, raw in sealed:
-            node = self._link.leader(TopicPartition(batch.topic, batch.partition), deadline)
+            with _refusals(batch.topic):
+                node = self._link.leader(TopicPartition(batch.topic, batch.partition), deadline)
             by_node.setdefault(node, []).append(raw)
         return [
             (transaction_frames.produce(self._transactional_id, parts, self._settings.request_timeout_ms), node)
@@ -154,7 +158,8 @@ class DirectWriting:
         """Send again what that may cure.
 
         Raises:
-            kafka.errors.KafkaError: what it does not.
+            streams.errors.TopicRefuses: what it does not, and a topic is at fault.
+            kafka.errors.KafkaError: any other that it does not.
             BatchTooLarge: the batches were too large for their topic; the next are smaller.
             streams.errors.RecordTooLarge: a single record is.
 
@@ -168,7 +173,8 @@ class DirectWriting:
                 if issubclass(error, TOO_LARGE):
                     raise self._smaller(batch)
                 if not patience.allows(error):
-                    raise error(f"writing to {place[0]}/{place[1]}")
+                    with _refusals(place[0]):
+                        raise error(f"writing to {place[0]}/{place[1]}")
                 again.append((batch, raw))
             if not again:
                 return
@@ -180,7 +186,8 @@ class DirectWriting:
     def _partition(self, record: Outgoing, keyless: int, deadline: float) -> int:
         if record.partition is not None:
             return record.partition
-        known = self._link.partitions(record.topic, deadline)
+        with _refusals(record.topic):
+            known = self._link.partitions(record.topic, deadline)
         # As Kafka's own clients place a key.
         hashed = murmur2(record.key) & 0x7FFFFFFF if record.key is not None else keyless
         return known[hashed % len(known)]
@@ -195,6 +202,15 @@ class DirectWriting:
         # The topic takes less than is usual: smaller batches from now on, and the same records again.
         self._batch_bytes = max(len(batch.body) // 2, 1)
         return BatchTooLarge(batch)
+
+
+@contextlib.contextmanager
+def _refusals(topic: str) -> Iterator[None]:
+    """Errors of the topic itself name it."""
+    try:
+        yield
+    except OF_TOPIC as error:
+        raise TopicRefuses(topic, f"{topic} does not take records: {type(error).__name__}: {error}") from error
 
 
 def _errors(

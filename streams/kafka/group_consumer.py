@@ -7,12 +7,15 @@ revocation waits for the batch in hand; the hooks themselves must not block. Pol
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
+import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kafka import TopicPartition
+from kafka import errors as kafka_errors
 from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 from kafka.structs import OffsetAndMetadata
 
@@ -25,7 +28,7 @@ from streams.partition_loads import PartitionMeter
 from streams.placement_review import LOOK_S, PlacementReview
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from streams.kafka.settings import KafkaSettings
     from streams.records import ConsumedRecord
@@ -73,17 +76,21 @@ class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc] # kafka-p
         self.sleep: Any = None
         #: Assigned by the join under way, and not announced yet.
         self._untold: set[int] = set()
+        #: The I/O thread adds and takes away, the polling thread announces.
+        self._telling = threading.Lock()
         self._told = False
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         # Told by the polling thread (`tell_assigned`): a record that it has in its hands must not be stamped as one of
         # an assignment that came after it was read.
-        self._untold.update(tp.partition for tp in assigned)
+        with self._telling:
+            self._untold.update(tp.partition for tp in assigned)
 
     def tell_assigned(self, *, even_nothing: bool = False) -> None:
         """Announce what a join brought."""
-        if self._untold or even_nothing:
+        with self._telling:
             told, self._untold = self._untold, set()
+        if told or even_nothing:
             self._told = True
             self._hooks.assigned(told)
             log.info("group.assigned", extra={"member": self._member, "partitions": sorted(told)})
@@ -97,6 +104,9 @@ class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc] # kafka-p
         # Until the follow-up join these partitions belong to nobody else (KIP-429), and we are a member of the current
         # generation: what is in hand can still be committed, which saves its being computed twice.
         partitions = {tp.partition for tp in revoked}
+        with self._telling:
+            # What comes and goes between two polls was never announced.
+            self._untold -= partitions
         self._hooks.revoking(partitions)
         deadline = time.monotonic() + self._drain_s
         while not self._hooks.drained(partitions) and time.monotonic() < deadline:
@@ -110,7 +120,17 @@ class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc] # kafka-p
 
     def lose(self, lost: Iterable[TopicPartition]) -> None:
         """Somebody else may own them already: no commit would be accepted."""
-        self._hooks.revoked({tp.partition for tp in lost})
+        partitions = {tp.partition for tp in lost}
+        with self._telling:
+            self._untold -= partitions
+        self._hooks.revoked(partitions)
+
+
+@contextlib.contextmanager
+def _unless_gone() -> Iterator[None]:
+    """The I/O thread may take a partition away after it was looked up: then there is nothing to be done with it."""
+    with contextlib.suppress(KeyError, kafka_errors.IllegalStateError):
+        yield
 
 
 def offered(weighted: WeightedAssignor, fallback: StickyFallback) -> list[Any]:
@@ -224,7 +244,10 @@ class GroupConsumer:
         if now_s - self._metered_s < LOOK_S:
             return
         self._metered_s = now_s
-        ends = {tp: self._consumer.highwater(tp) for tp in self._consumer.assignment()}
+        ends = {}
+        for tp in self._consumer.assignment():
+            with _unless_gone():
+                ends[tp] = self._consumer.highwater(tp)
         self._meter.note({(tp.topic, tp.partition): end for tp, end in ends.items() if end is not None}, now_s)
         self._weighted.measured(self._meter.rates())
 
@@ -241,10 +264,10 @@ class GroupConsumer:
     def set_paused(self, paused: bool) -> None:
         """Stop or resume fetching on every partition now assigned; cheap to call when nothing changes."""
         assigned, already = self._consumer.assignment(), self._consumer.paused()
-        if paused and (rest := assigned - already):
-            self._consumer.pause(*rest)
-        elif not paused and already:
-            self._consumer.resume(*(already & assigned))
+        changed = assigned - already if paused else already & assigned
+        for tp in changed:
+            with _unless_gone():
+                (self._consumer.pause if paused else self._consumer.resume)(tp)
 
     def commit(self, offsets: Mapping[int, int]) -> None:
         """Commit next offsets by partition, outside any transaction.

@@ -38,6 +38,19 @@ GENERATION = (
     # See `streams.kafka.transactions`: whether it is another process's, the consumer's next heartbeat says.
     kafka_errors.FencedInstanceIdError,
 )
+#: What is wrong with a topic that is written to, or with records of that kind for it; some of it may pass.
+OF_TOPIC = (
+    kafka_errors.InvalidRecordError,
+    kafka_errors.InvalidTopicError,
+    kafka_errors.InvalidTimestampError,
+    kafka_errors.PolicyViolationError,
+    kafka_errors.UnknownTopicOrPartitionError,
+    kafka_errors.LeaderNotAvailableError,
+    kafka_errors.NotLeaderForPartitionError,
+    kafka_errors.NotEnoughReplicasError,
+    kafka_errors.NotEnoughReplicasAfterAppendError,
+    kafka_errors.KafkaStorageError,
+)
 TOO_LARGE = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
 
 

@@ -262,6 +262,8 @@ class Wires:
         del self._connecting[node]
         if connection.init_future.failed():
             raise connection.init_future.exception
+        if connection.transport is None:
+            raise kafka_errors.KafkaConnectionError(f"broker {node} closed the connection before it was used")
         wire = self._wires[node] = _taken_over(connection, self._manager.config)
         return wire
 

@@ -230,6 +230,27 @@ def test_too_little_memory_halves_the_batch_and_blames_no_record() -> None:
     assert [len(run) for run in bench.model.runs[before:]] == [16]
 
 
+@pytest.mark.parametrize(("count", "memory"), [(7, 4), (6, 2), (5, 1), (64, 3), (33, 32)])
+def test_each_request_has_its_own_rows_whatever_memory_there_is(count: int, memory: int) -> None:
+    """A cap that is no half of the batch: every answer is twice its request's value, and none is empty."""
+    bench = Bench(memory_rows=memory)
+    bench.put(bench.urgent, *range(count))
+    while bench.step() and len(bench.answers) < count:
+        pass
+    assert [status for _, status in bench.answered("u")] == [Status.OK] * count
+    found = [one.batch.rows_of(one.start, one.rows)["y"].tolist() for one in bench.answers if one.batch is not None]
+    assert found == [[[2.0 * value]] for value in range(count)]
+
+
+def test_a_row_that_no_memory_is_enough_for_fails_alone() -> None:
+    """Not even one row fits, in batches of one already: an end, and no recursion."""
+    bench = Bench(memory_rows=0)
+    bench.model.poison = -1.0
+    bench.put(bench.urgent, 1.0, 2.0)
+    with pytest.raises(BrokenModel):
+        bench.step()
+
+
 def test_a_model_that_fails_on_zeros_too_stops_the_worker_with_nothing_delivered() -> None:
     """Rather than empty the topic into dead letters."""
     bench = Bench(broken=True)

@@ -24,7 +24,7 @@ from autoscaler.model import (
 from autoscaler.redis_fields import RatePoint
 from autoscaler.redis_store import MetricsStore
 from autoscaler.settings import PolicySettings
-from penstock.deciding import Deciding, fingerprint
+from penstock.deciding import Deciding, Remembered, fingerprint
 from penstock.pipeline_controller import PipelineController
 from streams import telemetry
 from streams.errors import BrokerUnavailable
@@ -271,6 +271,53 @@ async def test_what_came_while_the_tape_was_read_is_not_lost(bench: Bench) -> No
     bench.controller.record(b"p", telemetry.encode(late), 3, 5)
     await bench.until(lambda: bench.controller.ownership.standing is not Standing.CLAIMING)
     assert bench.controller.ownership.standing is Standing.SUPERSEDED
+
+
+async def test_a_memory_that_cannot_be_decided_with_is_passed_over_at_the_take_over(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of another version, with arrays of another shape: the owner decides without it."""
+    broken = Remembered(0, fingerprint(POLICY, [TYPE], Objective(1.0, 0.99)), memory="of another version")
+    monkeypatch.setattr(bench.controller, "_recalled", lambda: broken)
+    for second in range(5):
+        bench.tape.end += 40
+        bench.tape.records.append(
+            ArrivalSample("p", START_S + second, dict.fromkeys(range(12), bench.tape.end), {}, None)
+        )
+    bench.tape.now_s = START_S + 5
+    await bench.own()
+    await bench.tick(40)
+    assert bench.hand.told
+
+
+async def test_a_memory_that_every_decision_fails_with_is_given_up(bench: Bench) -> None:
+    """Nothing was left to be decided again at the take-over: the first decisions fail, then it is forgotten."""
+    await bench.own()
+    bench.controller._deciding._runner.memory = "of another version"
+    for _ in range(8):
+        bench.tape.now_s += 1
+        await bench.controller._sample()
+        bench.feed()
+        await bench.until(lambda: bench.controller._due is None and not bench.controller._deciding_now)
+    await bench.tick(40)
+    assert bench.hand.told
+
+
+async def test_a_take_over_that_fails_is_tried_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it was: while this process lives nobody else takes over."""
+    tries = 0
+
+    def recent(*_: object) -> list[tuple[int, TelemetryRecord]]:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise IndexError("something that nobody thought of")
+        return []
+
+    monkeypatch.setattr(bench.tape, "recent", recent)
+    monkeypatch.setattr("penstock.pipeline_controller._CLAIM_RETRY_S", 0.01)
+    await bench.own()
+    assert tries == 2
 
 
 async def test_advice_by_control_is_not_acted_on(bench: Bench) -> None:

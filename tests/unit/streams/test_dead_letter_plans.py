@@ -183,6 +183,12 @@ def test_letters_tried_too_often_stay() -> None:
     assert ({p: list(o) for p, o in told.chosen.items()}, told.worn_out, told.left) == ({0: [1, 3]}, 2, 0)
 
 
+def test_letters_without_their_value_stay() -> None:
+    """There is nothing to be replayed; they are counted, and no limit is spent on them."""
+    told = plan(survey(letter(0, cut=3000), letter(1)), limit=1)
+    assert ({p: list(o) for p, o in told.chosen.items()}, told.cut, told.left) == ({0: [1]}, 1, 0)
+
+
 def test_the_oldest_go_first_and_partitions_keep_their_order() -> None:
     """Even where a partition's own timestamps are out of order."""
     found = survey(letter(0, 0, 3000), letter(1, 0, 1000), letter(2, 0, 4000), letter(0, 1, 2000), letter(1, 1, 9000))

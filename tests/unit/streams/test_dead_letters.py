@@ -66,6 +66,17 @@ def test_a_letter_replays_as_its_request(record: Record) -> None:
     assert (again.topic, again.partition, again.timestamp_ms) == ("digits.requests", 3, None)
 
 
+def test_a_letter_without_its_value_says_how_large_it_was() -> None:
+    """It has all but the value, which no topic took."""
+    asked = Record(b"x" * 3000, headers=[("request-id", b"a")])
+    letter = dead_letters.dead_letter(
+        asked, reason="record-too-large", message="m", stage="decode", attempts=1, cut=True
+    )
+    assert (letter.key, letter.value) == (b"k", b"")
+    assert ("dlq-cut", b"3000") in letter.headers
+    assert ("request-id", b"a") in letter.headers
+
+
 def test_attempts_are_counted_over_replays() -> None:
     """Each failure after a replay counts one more; what is no number counts from the start."""
     record = Record()

@@ -1,0 +1,198 @@
+"""What the deliver thread does about what cannot be written: nobody else's answers wait for it, and none is lost."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from inference_workers import delivery
+from inference_workers.answers import Answer, Failure, Writing
+from inference_workers.counters import Counters
+from inference_workers.delivery import Deliverer, Source
+from inference_workers.ownership import Ownership
+from inference_workers.reply_topics import ReplyTopics
+from streams.errors import OutcomeUnknown, RecordTooLarge
+from streams.headers import RequestHeaders, header
+from streams.records import Encoding, Outgoing, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+REQUESTS, RESULTS, LETTERS = "p.requests", "p.results", "p.dead-letters"
+#: Longest wait for the thread, in seconds; it is done in a moment.
+DONE_S = 20.0
+
+
+class Kafka:
+    """Topics in memory, which refuse what they are told to."""
+
+    def __init__(self, refuse: Callable[[Outgoing], str | None] = lambda _: None) -> None:
+        self.refuse = refuse
+        self.written: list[Outgoing] = []
+        self.next_offset: int | None = None
+        self.sends = 0
+        #: How often a commit succeeds although its answer is lost.
+        self.silent = 0
+
+    def send(self, records: Sequence[Outgoing], _topic: str, offsets: Mapping[int, int], _group: Any) -> None:
+        """All or nothing, as a transaction."""
+        self.sends += 1
+        assert self.sends < 50, "sent again and again"
+        for index, record in enumerate(records):
+            why = self.refuse(record)
+            if why == "too large":
+                raise RecordTooLarge(f"a record for {record.topic} is too large", index=index)
+            if why is not None:
+                raise OutcomeUnknown(f"{record.topic}: {why}", topic=record.topic if why == "named" else None)
+        self.written += records
+        self.next_offset = max(offsets.values())
+        if self.silent:
+            self.silent -= 1
+            raise OutcomeUnknown("the answer to the commit is lost")
+
+    def recover(self) -> None:
+        """Nothing is open."""
+
+    def idle(self) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def topics(self) -> dict[str, list[str]]:
+        """Request ids by topic, in order."""
+        found: dict[str, list[str]] = {}
+        for record in self.written:
+            found.setdefault(record.topic, []).append((header(_headers(record), "request-id") or b"").decode())
+        return found
+
+
+def _headers(record: Outgoing) -> list[tuple[str, bytes | None]]:
+    return [*record.headers, *(record.shared.pairs if record.shared is not None else ())]
+
+
+def answer(number: int, *, reply_to: str | None = None, size: int = 10) -> Answer:
+    """A failed one, which needs no batch; its request was of that many bytes."""
+    record: Any = SimpleNamespace(
+        topic=REQUESTS, partition=0, offset=number, timestamp=1000, key=None, value=b"x" * size,
+        headers=[("request-id", b"r%d" % number)],
+    )  # fmt: skip
+    return Answer(
+        record, 1, RequestHeaders(reply_to=reply_to), f"r{number}", Encoding.JSON, Status.FAILED,
+        failure=Failure("invalid-json", "no", "decode"),
+    )  # fmt: skip
+
+
+def delivered(
+    kafka: Kafka, answers: Sequence[Answer], *, there: Callable[[str], bool] = lambda _: True
+) -> tuple[Deliverer, Counters, BaseException | None]:
+    """Run the thread over one batch."""
+    ownership, counters = Ownership(), Counters()
+    ownership.assigned([0])
+    source = Source(REQUESTS, ownership, lambda: None, lambda: {0: kafka.next_offset})
+    asked: Any = SimpleNamespace(writable=there)
+    one = Deliverer(
+        transport=kafka, sources=[source], reply_topic_exists=ReplyTopics(asked).there,
+        writing=Writing(RESULTS, "m", lambda: "1", 10**6), queue_size=4, busy=lambda: False, counters=counters,
+        stop_now=threading.Event(),
+    )  # fmt: skip
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            one.run()
+        except (AssertionError, RecordTooLarge) as error:
+            raised.append(error)
+
+    one.put(list(answers))
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    one.finish()
+    thread.join(DONE_S)
+    assert not thread.is_alive()
+    return one, counters, raised[0] if raised else None
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery, "BROKER_RETRY_S", 0.001)
+
+
+def test_a_reply_topic_that_is_gone_since_it_was_looked_up_costs_its_own_request_only() -> None:
+    """It was there at the first look, and is remembered: the failed write asks anew."""
+    looks: list[str] = []
+
+    def there(topic: str) -> bool:
+        looks.append(topic)
+        return len(looks) == 1
+
+    kafka = Kafka(lambda record: "gone" if record.topic == "mine" else None)
+    _, _, error = delivered(kafka, [answer(0), answer(1, reply_to="mine"), answer(2)], there=there)
+    assert error is None
+    assert kafka.topics()[RESULTS] == ["r0", "r1", "r2"]
+    assert kafka.next_offset == 3
+
+
+def test_a_reply_topic_that_refuses_what_is_written_costs_its_own_request_only() -> None:
+    """It is there and may be written to, as far as anybody can see; the broker says which topic it was."""
+    kafka = Kafka(lambda record: "named" if record.topic == "mine" else None)
+    _, counters, error = delivered(kafka, [answer(0), answer(1, reply_to="mine"), answer(2, reply_to="other")])
+    assert error is None
+    assert kafka.topics() == {RESULTS: ["r0", "r1"], "other": ["r2"], LETTERS: ["r0", "r1", "r2"]}
+    assert counters.totals().by_status[Status.FAILED] == 3
+    letters = [record for record in kafka.written if record.topic == LETTERS]
+    assert [header(_headers(one), "dlq-reason") for one in letters][1] == b"reply-topic-missing"
+
+
+def test_a_broker_that_is_away_sends_no_reply_elsewhere() -> None:
+    """Nobody named the topic and it is there: the same again until it is written."""
+    left = [3]
+
+    def refuse(_: Outgoing) -> str | None:
+        left[0] -= 1
+        return "away" if left[0] >= 0 else None
+
+    kafka = Kafka(refuse)
+    _, _, error = delivered(kafka, [answer(0, reply_to="mine")])
+    assert error is None
+    assert kafka.topics() == {"mine": ["r0"], LETTERS: ["r0"]}
+
+
+def test_a_reply_that_is_too_large_for_its_topic_becomes_a_failed_result() -> None:
+    """The pipeline's own topic takes more than the stranger's; the rest of the batch is as it was."""
+    kafka = Kafka(lambda record: "too large" if record.topic == "mine" else None)
+    _, _, error = delivered(kafka, [answer(0), answer(1, reply_to="mine"), answer(2)])
+    assert error is None
+    assert kafka.topics() == {RESULTS: ["r0", "r1", "r2"], LETTERS: ["r0", "r1", "r2"]}
+    reasons = [header(_headers(record), "dlq-reason") for record in kafka.written if record.topic == LETTERS]
+    assert reasons == [b"invalid-json", b"result-too-large", b"invalid-json"]
+
+
+def test_a_dead_letter_that_is_too_large_goes_without_its_value() -> None:
+    """A request that came compressed may be larger than the topic of dead letters takes."""
+    kafka = Kafka(lambda record: "too large" if record.topic == LETTERS and len(record.value or b"") > 100 else None)
+    _, _, error = delivered(kafka, [answer(0), answer(1, size=1000), answer(2)])
+    assert error is None
+    letters = [record for record in kafka.written if record.topic == LETTERS]
+    assert [len(record.value or b"") for record in letters] == [10, 0, 10]
+    assert header(_headers(letters[1]), "dlq-cut") == b"1000"
+
+
+def test_a_record_that_cannot_be_made_smaller_is_said() -> None:
+    """A failed result of a few bytes: the topic takes nothing at all, and the worker ends with its name."""
+    kafka = Kafka(lambda record: "too large" if record.topic == RESULTS else None)
+    _, _, error = delivered(kafka, [answer(0)])
+    assert isinstance(error, RecordTooLarge)
+
+
+def test_what_was_committed_although_nobody_said_so_is_counted_once() -> None:
+    """The answer to the commit was lost; the group has the offsets."""
+    kafka = Kafka()
+    kafka.silent = 1
+    _, counters, error = delivered(kafka, [answer(0), answer(1)])
+    assert error is None
+    assert kafka.sends == 1
+    assert counters.totals().by_status[Status.FAILED] == 2
