@@ -41,6 +41,8 @@ class ProgressTracker:
         #: Seconds that the group was seen to work.
         self._worked_s = 0.0
         self._committed: dict[int, int | None] = {}
+        #: Where each partition ended when its committed offset last moved.
+        self._end_then: dict[int, int] = {}
         #: Of `_worked_s`, when each partition last moved or had nothing to do.
         self._moved: dict[int, float] = {}
         self._backlog: dict[int, int] = {}
@@ -78,7 +80,10 @@ class ProgressTracker:
             waiting = max(0, end - (committed or 0))
             if committed != self._committed.get(partition):
                 moved.append(partition)
-            elif waiting == 0:
+                self._end_then[partition] = end
+            elif waiting == 0 or (waiting == 1 and end == self._end_then.get(partition)):
+                # The marker that ends a transaction takes an offset too, and a worker commits the offset after the
+                # record's: behind the last answer a lag of 1 stays until the next request, and nothing waits.
                 idle.append(partition)
             self._committed[partition] = committed
             self._backlog[partition] = waiting

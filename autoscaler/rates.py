@@ -139,8 +139,7 @@ class ArrivalTracker:
             if lower and self._lower_in_a_row < _REBORN_AFTER:
                 return False
             if lower:
-                self._times, self._rows, self._joined = [], [], []
-                self._lower_in_a_row = 0
+                row = self._reborn(row)
         self._times.append(at_s)
         self._rows.append(row)
         self._joined.append(True)
@@ -149,6 +148,15 @@ class ArrivalTracker:
         if drop:
             del self._times[:drop], self._rows[:drop], self._joined[:drop]
         return True
+
+    def _reborn(self, row: Floats) -> Floats:
+        """Forget the old topic, its partitions too, since the new one may have fewer; the row of the new ones."""
+        self._times, self._rows, self._joined = [], [], []
+        self._lower_in_a_row = 0
+        there = [partition for partition, place in self._partitions.items() if not np.isnan(row[place])]
+        kept = row[[self._partitions[partition] for partition in there]]
+        self._partitions = {partition: place for place, partition in enumerate(there)}
+        return kept
 
     def _insert(self, at_s: float, row: Floats) -> None:
         if at_s < self._times[-1] - self._settings.history_s:
@@ -229,11 +237,14 @@ def _mended(times: Floats, ends: Floats) -> Floats:
 
     A partition that appears counts from its first sight. One that is missing in the middle is interpolated. One that is
     missing at the end (its leader is away) is taken to go on at its rate of the 10 s before, since its producers did
-    not stop.
+    not stop. One that is missing in all samples (its leader is away for longer than they go back) adds nothing.
     """
     out = np.fmax.accumulate(ends, axis=0)
     for column in np.flatnonzero(np.isnan(ends).any(axis=0)):
         seen = np.flatnonzero(~np.isnan(ends[:, column]))
+        if not seen.size:
+            out[:, column] = 0.0
+            continue
         out[:, column] = np.interp(times, times[seen], out[seen, column])
         last = int(seen[-1])
         if last < times.size - 1:

@@ -64,6 +64,8 @@ _CLAIM_RETRY_S = 1.0
 _REMEMBER_S = 30.0
 
 
+#: Longest that a change of the fleet takes to be carried out, in seconds: after a longer time a clock was set back.
+_ACTING_S = 60.0
 #: Decisions in a row that fail before the policy's memory is given up.
 _FAILED_MOST = 5
 
@@ -152,6 +154,8 @@ class PipelineController:
         self._remembered_at_s = -math.inf
         self._tasks: set[asyncio.Task[None]] = set()
         self._deciding_now = False
+        #: When a change of the fleet was last carried out.
+        self._acted_at_s = -math.inf
         #: Decisions in a row that raised something.
         self._failed = 0
         self._kafka_thread = ThreadPoolExecutor(1, "kafka")
@@ -324,7 +328,9 @@ class PipelineController:
         if isinstance(record, Claim):
             if self.ownership.saw_claim(record.owner, offset, self._clock()):
                 log.warning("autoscaler.superseded", extra={"pipeline": self._pipeline, "by": record.owner})
-        elif isinstance(record, ArrivalSample) and offset >= self._newest_sample:
+        elif (
+            isinstance(record, ArrivalSample) and offset >= self._newest_sample and offset > (self.ownership.epoch or 0)
+        ):
             self._due = record, offset
             if not self._deciding_now:
                 self._start(self._decide(), "decide")
@@ -351,6 +357,9 @@ class PipelineController:
         try:
             while (due := self._due) is not None and (epoch := self.ownership.epoch) is not None:
                 self._due = None
+                if 0 < self._acted_at_s - due[0].at_s < _ACTING_S:
+                    # Taken while the fleet was being changed: it shows the one before, which would be decided on again.
+                    continue
                 deciding = self._deciding
                 look = deciding.look(*due)
                 self._running = _by_type(look.observation.reports.values())
@@ -390,6 +399,7 @@ class PipelineController:
         if dict(before) != dict(fleet):
             # At once: the next tick's reconcile is up to a second away.
             self._actuator.reconcile()
+            self._acted_at_s = self._clock()
         return self._actuator.status()
 
     async def _reconcile(self) -> None:

@@ -1,8 +1,9 @@
 """Which slots to start, drain, kill and forget: a pure function of what is declared and what is there.
 
 A slot is a place for one worker, `<pipeline>-<type>-<number>`; its name is stable over restarts, because Kafka knows
-the worker by it. Of a type with n workers declared, the n lowest numbers that are not just draining are held; a slot
-that waits for its restart holds its number too, else a crash loop would wander through the numbers without any pause.
+the worker by it. Of a type with n workers declared, n slots that are not just draining are held, live ones first, then
+the lowest numbers. A slot that waits for its restart holds its number too, else a crash loop would wander through the
+numbers without any pause; but where fewer are wanted it goes before one that serves.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ def instruct(
     for slot in sorted(live):
         worker = live[slot]
         if worker.draining_since_s is not None:
-            late = now_s - worker.draining_since_s >= settings.drain_deadline_s
+            late = _due(worker.draining_since_s, worker.draining_since_s + settings.drain_deadline_s, now_s)
             if late and not worker.killed:
                 kills.append(Kill(slot))
         elif slot not in wanted:
@@ -135,7 +136,7 @@ def instruct(
     forgets.extend(Forget(slot) for slot in sorted(ended) if slot not in wanted or ended[slot].drained)
     for slot in sorted(wanted - set(live)):
         before = ended.get(slot)
-        if before is None or now_s >= next_start_at_s(before, settings):
+        if before is None or _due(before.at_s, next_start_at_s(before, settings), now_s):
             starts.append(Start(slot))
     return [*forgets, *kills, *drains, *starts]
 
@@ -196,13 +197,24 @@ def meaning(exit_code: int | None) -> str:
     return REFUSALS.get(exit_code) or _MEANINGS.get(exit_code) or f"crashed with exit code {exit_code}: see its log"
 
 
+def _due(since_s: float, at_s: float, now_s: float) -> bool:
+    """Whether a pause from `since_s` to `at_s` is over.
+
+    Where now is before it began, the clock was set back, by how much is not known: rather early than after that step.
+    """
+    return now_s < since_s or now_s >= at_s
+
+
 def _wanted(declared: Mapping[str, int], live: Mapping[Slot, Live], ended: Mapping[Slot, Ended]) -> set[Slot]:
-    """The slots that shall hold a worker: those held already, lowest numbers first, then the lowest free numbers."""
+    """The slots that shall hold a worker: those held already, live ones first, then the lowest free numbers."""
     draining = {slot for slot, worker in live.items() if worker.draining_since_s is not None}
     held = (set(live) - draining) | {slot for slot, end in ended.items() if not end.drained}
     wanted: set[Slot] = set()
     for worker_type, count in declared.items():
-        mine = sorted(slot for slot in held if slot.worker_type == worker_type)[:count]
+        # Scaled in by number alone, a slot in a crash loop would stay and one that serves would go.
+        mine = sorted(
+            (slot for slot in held if slot.worker_type == worker_type), key=lambda slot: (slot not in live, slot)
+        )[:count]
         number = 0
         while len(mine) < count:
             slot = Slot(worker_type, number)

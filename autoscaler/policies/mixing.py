@@ -121,18 +121,16 @@ def mixed(
     serve = there(table, standing, wanted)
     # What is kept in reserve serves soonest if it is of the fast type.
     fast = min(int(table.fast[serve, level]) + settings.reserve, kinds[-1].max_workers)
-    kept, words = list(wanted), need.words
+    words, bound = need.words, "plan"
     covering = fast - int(table.fast[row, level])
-    if any(n < min(one.declared or 0, one.ready) for n, one in zip(wanted, standing, strict=False)) and (
-        standing[-1].ready < fast
-    ):
-        # Those that take over must serve first.
-        kept = [max(n, min(one.declared or 0, one.ready)) for n, one in zip(wanted, standing, strict=False)]
-        words += f"; {_told(names, wanted)} will do once {fast} {names[-1]} serve"
+    allowed = observation.control.max_workers if observation.control is not None else None
+    # Those that take over are no more than a person leaves beside what is wanted.
+    over = fast if allowed is None else min(fast, max(0, allowed - sum(wanted)))
+    kept = _kept(standing, wanted, over, allowed)
+    if kept != wanted:
+        words += f"; {_told(names, wanted)} will do once {over} {names[-1]} serve"
     elif covering > 0:
         words += f"; {covering} {names[-1]} of it cover what starts"
-    bound = "plan"
-    allowed = observation.control.max_workers if observation.control is not None else None
     if allowed is not None and sum(kept) + fast > allowed:
         fast, bound = max(0, allowed - sum(kept)), "control"
         words += f"; a person allows {allowed} workers"
@@ -155,6 +153,31 @@ def _slow(standing: Sequence[Standing], settings: PolicySettings) -> list[stays.
         stays.Slow(one.declared or 0, one.ready, one.starting_in_s, one.kind.boot_s + settings.tick_s)
         for one in standing[:-1]
     ]
+
+
+def _kept(standing: Sequence[Standing], wanted: list[int], over: int, allowed: int | None) -> list[int]:
+    """Slow workers to keep: those that are wanted, and those that serve until the fast ones that take over do.
+
+    Where a person allows too few workers for both at once, they change places one by one: with all of the slow ones
+    kept, no fast one could ever start.
+
+    Args:
+        standing: The types as they are, the fast one last.
+        wanted: Of each slow type.
+        over: Fast workers that take over.
+        allowed: Most workers in all; `None` = no such bound.
+    """
+    kept = [max(n, min(one.declared or 0, one.ready)) for n, one in zip(wanted, standing, strict=False)]
+    ready = standing[-1].ready
+    if ready >= over:
+        return list(wanted)
+    leave = 0 if allowed is None else sum(kept) + min(over, ready + 1) - allowed
+    # The dearest leave first.
+    for place in sorted(range(len(kept)), key=lambda place: -standing[place].kind.price_per_hour):
+        gone = min(kept[place] - wanted[place], max(0, leave))
+        kept[place] -= gone
+        leave -= gone
+    return kept
 
 
 def there(table: Mixes, standing: Sequence[Standing], wanted: Sequence[int] | None = None) -> int:

@@ -187,6 +187,29 @@ def test_a_topic_made_anew_is_counted_from_there() -> None:
     assert rates.last_10s == 28
 
 
+def test_a_topic_made_anew_with_fewer_partitions_is_counted_from_there() -> None:
+    """The partitions of the old topic are forgotten, whatever their numbers."""
+    anew = [sample(t, dict.fromkeys((0, 2, 3), 7 * (t - 60))) for t in range(61, 91)]
+    tracker = tracked(steady(60, 5) + anew)
+    rates, history = tracker.rates(T0 + 90), tracker.history(T0 + 90)
+    assert rates is not None
+    assert history is not None
+    assert rates.last_10s == 21
+    assert rates.by_partition == dict.fromkeys((0, 2, 3), 7)
+    assert set(history.by_partition) == {0, 2, 3}
+    assert set(history.counts[history.known]) == {21.0}
+
+
+def test_a_partition_that_is_away_for_longer_than_the_history_adds_nothing() -> None:
+    """No sample that is kept tells of it; the others count on."""
+    gone_s = int(SETTINGS.history_s + SETTINGS.sample_gap_s) + 10
+    cut = [sample(t, dict.fromkeys(range(3), 1000 + 5 * t)) for t in range(61, 61 + gone_s)]
+    rates = tracked(steady(60, 5) + cut).rates(T0 + 60 + gone_s)
+    assert rates is not None
+    assert rates.last_10s == 15
+    assert rates.by_partition == {0: 5, 1: 5, 2: 5, 3: 0}
+
+
 def test_memory_is_bounded() -> None:
     """A long tape keeps no more than the history."""
     tracker = tracked(steady(3000, 1, partitions=1))

@@ -162,6 +162,36 @@ def test_a_gpu_goes_only_when_cpu_workers_can_take_over() -> None:
     assert decision.fleet["cpu"] >= 5
 
 
+def test_a_gpu_goes_under_a_persons_bound_too() -> None:
+    """Load for 5 CPU workers, 6 workers allowed, 2 GPUs there: they change places one by one, never all at once."""
+    kinds, state, fleet, ready = (CPU_TYPE, GPU_TYPE), PolicyState(), {"cpu": 1, "gpu": 2}, {"cpu": 1, "gpu": 2}
+    reasons = []
+    for second in range(60):
+        look = seen(600.0 + second, 700.0, fleet, ready=ready, control=Control(max_workers=6))
+        decision, state = decide(look, SETTINGS, kinds, OBJECTIVE, state)
+        fleet = dict(decision.fleet)
+        reasons.append(decision.reason)
+        assert sum(fleet.values()) <= 6
+        # What is left carries the load but for the one CPU worker that takes the last GPU's place.
+        assert fleet["gpu"] or ready["cpu"] >= 4
+        # A CPU worker boots for some ticks.
+        ready = {"cpu": min(fleet["cpu"], ready["cpu"] + second % 5 // 4), "gpu": min(fleet["gpu"], ready["gpu"])}
+    assert fleet["gpu"] == 0
+    assert fleet["cpu"] >= 5
+    assert any("0 gpu will do once" in reason and "a person allows 6 workers" in reason for reason in reasons)
+
+
+def test_no_more_workers_are_kept_than_a_person_allows() -> None:
+    """While the CPU workers that take over boot, the GPUs above the bound go at once."""
+    fleet = {"cpu": 0, "gpu": 4}
+    state = PolicyState()
+    for second in range(15):
+        look = seen(600.0 + second, 300.0, fleet, control=Control(max_workers=3), ready={"cpu": 0, "gpu": fleet["gpu"]})
+        decision, state = decide(look, SETTINGS, (CPU_TYPE, GPU_TYPE), OBJECTIVE, state)
+        fleet = dict(decision.fleet)
+    assert fleet == {"cpu": 1, "gpu": 2}
+
+
 def test_a_person_bounds_the_whole_fleet_and_pauses_it() -> None:
     """`max` counts workers of all types; a pause keeps all of them; advice does nothing."""
     kinds, fleet = (CPU_TYPE, GPU_TYPE), {"cpu": 3, "gpu": 1}

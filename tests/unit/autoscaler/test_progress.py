@@ -64,6 +64,24 @@ def test_an_idle_partition_is_not_stuck() -> None:
     assert tracker.stuck({}) == ()
 
 
+def marked(lag: int, *, later: int = 0) -> tuple[StuckPartition, ...]:
+    """What is stuck when partition 0 keeps this lag behind its last answer, and so many records come after it."""
+    tracker = ProgressTracker(20.0, 5.0)
+    for second in range(100):
+        end = 100 + (lag + 1 if second >= 10 else 0) + (later if second >= 20 else 0)
+        committed = {0: 101 if second >= 11 else 100, 1: 100}
+        tracker.add(ArrivalSample("p", T0 + second, {0: end, 1: 100}, committed), serving=True)
+    return tracker.stuck({})
+
+
+def test_a_transactions_marker_behind_the_last_answer_is_not_stuck() -> None:
+    """It takes an offset that nobody commits; two or more left are records, and so is one that came later."""
+    assert marked(1) == ()
+    assert [(one.partition, one.backlog) for one in marked(2)] == [(0, 2)]
+    assert [(one.partition, one.backlog) for one in marked(0, later=1)] == [(0, 1)]
+    assert [(one.partition, one.backlog) for one in marked(1, later=1)] == [(0, 2)]
+
+
 def test_a_partition_that_has_never_committed_is_stuck_like_any_other() -> None:
     """`None` that stays `None` while records wait and the others move."""
     group = Group()

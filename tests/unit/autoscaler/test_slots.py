@@ -67,6 +67,19 @@ def cpu(number: int) -> Slot:
         pytest.param({"cpu": 1}, {}, {cpu(0): CRASHED}, [Start(cpu(0))], id="a crash restarts after its pause"),
         pytest.param({"cpu": 1}, {}, {cpu(0): WAITING}, [], id="a pause holds the number"),
         pytest.param({"cpu": 1}, {cpu(0): UP}, {cpu(1): WAITING}, [Forget(cpu(1))], id="scaled in while it waits"),
+        pytest.param(
+            {"cpu": 1}, {cpu(1): UP}, {cpu(0): WAITING}, [Forget(cpu(0))], id="scaled in: one that serves is kept"
+        ),
+        pytest.param(
+            {"cpu": 2},
+            {cpu(2): UP, cpu(3): UP, cpu(4): UP},
+            {cpu(0): WAITING, cpu(1): REFUSED},
+            [Forget(cpu(0)), Forget(cpu(1)), Drain(cpu(4))],
+            id="scaled in: the lowest of those that serve",
+        ),
+        pytest.param(
+            {"cpu": 1}, {}, {cpu(0): WAITING, cpu(1): WAITING}, [Forget(cpu(1))], id="scaled in: none of them serves"
+        ),
         pytest.param({"cpu": 1}, {}, {cpu(0): REFUSED}, [], id="a bad configuration is not tried hot"),
         pytest.param(
             {"cpu": 1, "gpu": 1},
@@ -92,6 +105,20 @@ def test_the_pause_doubles_up_to_its_cap(crashes: int, exit_code: int | None, pa
     """Crashes in a row wait 1, 2, 4 ... 30 s; a refusal waits its own time."""
     end = Ended(NOW, exit_code, crashes, drained=False)
     assert next_start_at_s(end, SETTINGS) == NOW + pause_s
+
+
+@pytest.mark.parametrize("back_s", [5.0, 3600.0])
+def test_a_clock_set_back_makes_no_pause_longer(back_s: float) -> None:
+    """What ended, or was told to stop, after now is due: else it would wait for the whole step."""
+    then = NOW - back_s
+    refused = Ended(at_s=NOW, exit_code=73, crashes=9, drained=False)
+    assert instruct({"cpu": 1}, {}, {cpu(0): refused}, then, SETTINGS) == [Start(cpu(0))]
+    hung = Live(asked_at_s=900.0, draining_since_s=NOW)
+    assert instruct({}, {cpu(0): hung}, {}, then, SETTINGS) == [Kill(cpu(0))]
+    assert instruct({}, {cpu(0): dataclasses.replace(hung, killed=True)}, {}, then, SETTINGS) == []
+    # Its next end is told by the new clock, and pauses again.
+    again = dataclasses.replace(refused, at_s=then)
+    assert instruct({"cpu": 1}, {}, {cpu(0): again}, then, SETTINGS) == []
 
 
 def test_a_long_life_forgets_earlier_crashes() -> None:
