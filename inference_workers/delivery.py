@@ -244,7 +244,7 @@ class Deliverer:
                 if left > 0 and not answer.cut:
                     answer = replace(answer, cut=True)
                 elif left == 0 and (answer.headers.reply_to is not None or one.status is Status.OK):
-                    answer = _failed(answer, "result-too-large", str(error))
+                    answer = _failed(answer, Failure("result-too-large", str(error), "encode"))
                 else:
                     raise error
                 log.info("worker.record_too_large", extra={"request_id": answer.request_id, "error": str(error)[:300]})
@@ -288,12 +288,12 @@ class Deliverer:
 
 
 def _without_reply(answer: Answer, why: str) -> Answer:
-    return _failed(answer, "reply-topic-missing", f"the topic {answer.headers.reply_to!r} named by reply-to {why}")
+    message = f"the topic {answer.headers.reply_to!r} named by reply-to {why}"
+    return _failed(answer, Failure("reply-topic-missing", message, "encode"))
 
 
-def _failed(answer: Answer, reason: str, message: str) -> Answer:
+def _failed(answer: Answer, failure: Failure) -> Answer:
     """The answer as a failed one, in the pipeline's own topic."""
-    failure = Failure(reason, message, "encode")
     return replace(
         answer, status=Status.FAILED, batch=None, failure=failure, headers=replace(answer.headers, reply_to=None)
     )

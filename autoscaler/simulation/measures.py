@@ -23,7 +23,8 @@ class Measures:
     trace: str
     #: Price of all workers alive, boots and drains included.
     cost: float
-    cost_over_fluid: float
+    #: `None` = no request counts.
+    cost_over_fluid: float | None
     #: `None` = no clairvoyant schedule was computed, or none meets the objective.
     cost_over_clairvoyant: float | None
     #: Share of the requests later than the objective; one without an answer is late.
@@ -59,7 +60,7 @@ def measure(done: Run, *, clairvoyant_cost: float | None = None) -> Measures:
         policy=done.policy,
         trace=load.name,
         cost=done.cost,
-        cost_over_fluid=done.cost / bound if bound > 0 else math.inf,
+        cost_over_fluid=done.cost / bound if bound > 0 else None,
         cost_over_clairvoyant=done.cost / clairvoyant_cost if clairvoyant_cost else None,
         violation=float(np.mean(counted > scenario.objective_s)) if counted.size else 0.0,
         p50_s=_quantile(counted, 0.5),

@@ -16,7 +16,7 @@ import numpy as np
 
 from autoscaler.planning.workload import Workload
 from penstock.errors import InvalidInput
-from penstock.trace_file import HEADER, read_trace
+from penstock.trace_file import HEADER, LARGEST, gaps_path, read_trace
 from streams.kafka.ranges import RangeReader
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 RECORDS_HEADER = ("t_seconds", "partition", "bytes")
 #: Most bins that are laid out: a year of seconds. A timestamp far off would ask for more.
 MOST_BINS = 32_000_000
+#: Most partitions of a file of records: more than a cluster holds.
+MOST_PARTITIONS = 1_000_000
 #: Records between two words on progress.
 TELL_EVERY = 5000
 
@@ -86,13 +88,35 @@ def from_file(path: Path, *, starts_at_s: float | None = None, bin_s: float = 1.
     if np.abs(place - np.round(place)).max() > 0.01:  # noqa: PLR2004 - a hundredth of a bin is rounding
         raise InvalidInput(f"{path}: bins of different widths", "count in bins of one width")
     place = np.round(place).astype(np.int64)
+    wide = np.maximum(1, np.round(trace.widths_s / width_s)).astype(np.int64)
     first = int(place[0])
-    bins = int(place[-1]) - first + 1
+    bins = int(place[-1] + wide[-1]) - first
     _check_bins(path.name, bins)
     counts, known = np.zeros(bins), np.zeros(bins, dtype=bool)
-    counts[place - first] = trace.counts
-    known[place - first] = True
-    return History(path.name, Workload(width_s, counts, known, starts_at_s))
+    # A bin ends where the next begins, as in the simulator: a line that was left out makes it wider, and is no gap.
+    counts_of, places = _spread(trace.counts, wide)
+    counts[np.repeat(place - first, wide) + places] = counts_of
+    known[np.repeat(place - first, wide) + places] = True
+    return History(path.name, Workload(width_s, counts, known, starts_at_s), notes=_wider(path, wide, width_s))
+
+
+def _spread(counts: NDArray[np.int64], wide: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Whole requests laid evenly over bins that are so many narrow ones wide: of each narrow one, and its number."""
+    number = np.arange(int(wide.sum())) - np.repeat(np.cumsum(wide) - wide, wide)
+    of, over = np.repeat(counts, wide), np.repeat(wide, wide)
+    # All requests up to a bin's end less those up to its begin, both rounded up.
+    return -(-of * (number + 1) // over) + (-of * number // over), number
+
+
+def _wider(path: Path, wide: NDArray[np.int64], width_s: float) -> tuple[str, ...]:
+    found = int((wide > 1).sum())
+    if not found:
+        return ()
+    words = (
+        f"{found:,} bins are wider than {width_s:g} s, up to {wide.max() * width_s:g} s: a bin ends where the next "
+        f"begins, and its requests are spread over it; what was not recorded belongs into {gaps_path(path).name}"
+    )
+    return (words,)
 
 
 def from_topic(
@@ -194,10 +218,8 @@ def _binned(
 
 
 def _from_records_file(path: Path, starts_at_s: float | None, bin_s: float) -> History:
-    rows = csv.reader(io.StringIO(_text(path)))
-    next(rows)
     at, partition, size = array.array("q"), array.array("q"), array.array("q")
-    for line, row in enumerate(rows, start=2):
+    for line, row in _rows(path):
         if not row:
             continue
         try:
@@ -206,9 +228,11 @@ def _from_records_file(path: Path, starts_at_s: float | None, bin_s: float) -> H
             raise InvalidInput(
                 f"{path}, line {line}: {','.join(row)[:80]!r}", f"give {','.join(RECORDS_HEADER)}, three numbers"
             ) from error
-        if not 0 <= seconds < 1e12 or number < 0 or length < 0 or len(row) != len(RECORDS_HEADER):  # noqa: PLR2004
+        inside = 0 <= seconds < 1e12 and 0 <= number < MOST_PARTITIONS and 0 <= length < LARGEST  # noqa: PLR2004
+        if not inside or len(row) != len(RECORDS_HEADER):
             raise InvalidInput(
-                f"{path}, line {line}: {','.join(row)[:80]!r}", f"give {','.join(RECORDS_HEADER)}, each 0 or more"
+                f"{path}, line {line}: {','.join(row)[:80]!r}",
+                f"give {','.join(RECORDS_HEADER)}, each 0 or more, and partitions below {MOST_PARTITIONS}",
             )
         at.append(round(seconds * 1000))
         partition.append(number)
@@ -218,6 +242,20 @@ def _from_records_file(path: Path, starts_at_s: float | None, bin_s: float) -> H
     columns = [np.array(column, dtype=np.int64) for column in (at, partition, size)]
     records = Records(columns[0] + round((starts_at_s or 0.0) * 1000), columns[1], columns[2])
     return _binned(path.name, records, range(max(partition) + 1), bin_s, (), clock=starts_at_s is not None)
+
+
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The lines behind the header with their numbers.
+
+    Raises:
+        InvalidInput: the file is no CSV.
+    """
+    rows = csv.reader(io.StringIO(_text(path)))
+    try:
+        next(rows)
+        yield from enumerate(rows, start=2)
+    except csv.Error as error:
+        raise InvalidInput(f"{path}, line {rows.line_num}: {error}", f"give {','.join(RECORDS_HEADER)}") from error
 
 
 def _check_bins(name: str, bins: int) -> None:

@@ -63,7 +63,7 @@ def command(
         if save is not None:
             source.save(save, records)
     found = analyse(history)
-    told = json.dumps(found.as_json(), indent=1)
+    told = json.dumps(found.as_json(), indent=1, allow_nan=False)
     if report is not None:
         from penstock.analyse.report import page  # noqa: PLC0415 - matplotlib takes a second
 

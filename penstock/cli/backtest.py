@@ -66,6 +66,7 @@ def command(
         raise InvalidInput("one load is needed", "give --trace FILE or --pattern NAME")
     if report is not None and report.exists() and not report.is_dir():
         raise InvalidInput(f"--report {report} is a file", "name a directory")
+    _check_window(pattern, start, length, compression)
     settings = _settings(horizon)
     if not season > 0:
         raise InvalidInput(f"--season {season:g}", "give seconds above 0")
@@ -89,14 +90,27 @@ def command(
         from penstock.backtest.figure import draw  # noqa: PLC0415 - matplotlib takes a second
 
         report.mkdir(parents=True, exist_ok=True)
-        (report / f"backtest-{load.name}.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        (report / f"backtest-{load.name}.json").write_text(
+            json.dumps(told, indent=1, allow_nan=False) + "\n", encoding="utf-8"
+        )
         picture = report / f"backtest-{load.name}.png"
         draw(found, picture, name=load.name, words=load.words, horizon_s=settings.judged_s)
     if as_json:
-        sys.stdout.write(json.dumps(told, indent=1) + "\n")
+        sys.stdout.write(json.dumps(told, indent=1, allow_nan=False) + "\n")
     else:
         _show(load, found, settings)
     return 0
+
+
+def _check_window(pattern: str | None, start: float, length: float | None, compression: float) -> None:
+    """A named window has its own stretch: options that would do nothing are refused."""
+    from penstock.simulate.windows import WINDOWS  # noqa: PLC0415 - not needed for --help
+
+    if pattern in WINDOWS and (start, length, compression) != (0.0, None, 1.0):
+        raise InvalidInput(
+            f"--pattern {pattern} is a window with a start, a length and a compression of its own",
+            f"leave --start, --length and --compression out, or give --trace {WINDOWS[pattern].file}",
+        )
 
 
 def _settings(horizon: float) -> ForecastSettings:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
+import math
 import sys
 from importlib import metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -57,11 +60,29 @@ class _LazyGroup(click.Group):
                 f"`penstock {cmd_name}` needs {error.name!r}, which is not installed", "pip install 'penstock[all]'"
             ) from error
         command: click.Command = module.command
+        _only_finite(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _finite(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """Refuse nan and inf, which pass every range."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise click.BadParameter(f"{value:g} is no finite number", ctx, param)
+    return value
+
+
+def _only_finite(command: click.Command) -> None:
+    """Have every number that a command or its subcommands take checked."""
+    for param in command.params:
+        if isinstance(param.type, click.types.FloatParamType) and param.callback is None:
+            param.callback = _finite
+    if isinstance(command, click.Group):
+        for below in command.commands.values():
+            _only_finite(below)
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -79,6 +100,28 @@ def _told(error: click.ClickException) -> str:
     return f"Error: {said}; see `{context.command_path} --help`\n" if context else f"Error: {said}\n"
 
 
+def _unusable(error: OSError | MemoryError) -> str:
+    """A file or a stream that cannot be read or written, or what is too large, in one line."""
+    if isinstance(error, MemoryError):
+        return f"Error: not enough memory: {str(error) or 'nothing is left'}; give less to work on\n"
+    said = error.strerror or str(error) or type(error).__name__
+    if error.filename is not None:
+        return f"Error: {error.filename}: {said}; name a place that can be read and written\n"
+    cure = "make room where the output goes" if error.errno == errno.ENOSPC else "see to it, then run the command again"
+    return f"Error: {said}; {cure}\n"
+
+
+def _flush() -> None:
+    """Write out what is held back, so that a full disk is told and not lost at the end of the process."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # Or the interpreter tries once more, and complains.
+        sys.stdout = io.StringIO()
+        if not isinstance(error, BrokenPipeError):
+            raise
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; errors become two lines, cause and cure, and an exit code.
 
@@ -86,18 +129,20 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         result = cli.main(None if arguments is None else list(arguments), prog_name="penstock", standalone_mode=False)
+        _flush()
     except click.exceptions.Abort:
         sys.stderr.write("Stopped.\n")
         return 130
     except click.ClickException as error:
         sys.stderr.write(_told(error))
         return InvalidInput.exit_code
-    except InvalidInput as error:
-        sys.stderr.write(f"Error: {error.cause}; {error.cure}\n")
-        return error.exit_code
     except PenstockError as error:
-        sys.stderr.write(f"Error: {error.cause}\nDo: {error.cure}\n")
+        between = "; " if isinstance(error, InvalidInput) else "\nDo: "
+        sys.stderr.write(f"Error: {error.cause}{between}{error.cure}\n")
         return error.exit_code
+    except (OSError, MemoryError) as error:
+        sys.stderr.write(_unusable(error))
+        return InvalidInput.exit_code
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 1
     return result if isinstance(result, int) else 0

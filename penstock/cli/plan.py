@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +14,13 @@ from penstock.cli._options import StrictCommand
 from penstock.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from autoscaler.planning.workload import Workload
     from penstock.plan.order import Order
 
 #: Longest record that is planned in steps of five minutes, in seconds; longer ones by the hour.
 SHORT_S = 3 * 3600.0
+#: Widest bins that are planned from, in seconds: what is sized for is a peak, and a day's mean has none.
+WIDEST_S = 3600.0
 
 
 @click.command("plan", cls=StrictCommand)
@@ -86,10 +90,11 @@ def command(*, trace: Path, out: Path, report: Path | None, as_json: bool, **giv
     order = _order(trace, **given)
     with Console(stderr=True).status("planning") as status:
         plan = planner.make(order, lambda stage: status.update(f"planning: {stage}"))
-    text = json.dumps(as_told(order, plan), indent=1)
-    write_whole(out, text + "\n")
+    text = json.dumps(as_told(order, plan), indent=1, allow_nan=False)
     if report is not None:
         report.mkdir(parents=True, exist_ok=True)
+    write_whole(out, text + "\n")
+    if report is not None:
         write_whole(report / "plan.html", page(order, plan, report / "plan.png"))
     if as_json:
         sys.stdout.write(text + "\n")
@@ -139,11 +144,12 @@ def _order(
     from autoscaler.model import Objective  # noqa: PLC0415
     from penstock import settings  # noqa: PLC0415
     from penstock.analyse.source import from_file  # noqa: PLC0415
-    from penstock.plan.order import REQUEST_BYTES, RESULT_BYTES, Order, worker_type  # noqa: PLC0415
+    from penstock.plan.order import REQUEST_BYTES, RESULT_BYTES, Order, noted_type  # noqa: PLC0415
     from streams.topics import TopicSettings  # noqa: PLC0415
 
     tree = None if config is None else settings.load(config)
-    kinds = tuple(worker_type(text) for text in types) or (tree.worker_types if tree else ())
+    read = [noted_type(text) for text in types]
+    kinds = tuple(kind for kind, _ in read) or (tree.worker_types if tree else ())
     if not kinds:
         raise InvalidInput("no worker type", "give --type NAME=profile.json,price=0.05, or --config with worker types")
     names = [kind.name for kind in kinds]
@@ -163,14 +169,33 @@ def _order(
     history = from_file(trace)
     load = history.workload
     measured = None if history.sizes is None else float(history.sizes.mean())
+    period_s, rounded = _whole_bins(trace, load, period)
     return Order(
         history=history, trace=trace, types=kinds, objective=objective, scale=scale, growth=growth,
         overhead_s=overhead_ms / 1000,
-        period_s=period or (3600.0 if len(load.counts) * load.width_s >= SHORT_S else 300.0),
-        partitions=partitions, head_room=head_room, topics=topics,
+        period_s=period_s, partitions=partitions, head_room=head_room, topics=topics,
         request_bytes=request_bytes if request_bytes is not None else measured or REQUEST_BYTES,
         result_bytes=RESULT_BYTES if result_bytes is None else result_bytes,
         bytes_known=result_bytes is not None and (request_bytes is not None or measured is not None),
         brokers=brokers, broker_bytes_per_s=broker_mb_s * 1e6,
         disk_bytes=None if broker_disk_gb is None else broker_disk_gb * 1e9, zones=zones, seed=seed, policies=policies,
+        notes=(*history.notes, *rounded, *(note for _, notes in read for note in notes)),
     )  # fmt: skip
+
+
+def _whole_bins(trace: Path, load: Workload, period: float | None) -> tuple[float, tuple[str, ...]]:
+    """Seconds with one fleet, a multiple of the trace's bins; and a word on it where that is not what was asked.
+
+    Raises:
+        InvalidInput: the bins are so wide that nothing is known of the peak.
+    """
+    if load.width_s > WIDEST_S:
+        raise InvalidInput(f"{trace}: bins of {load.width_s:g} s hide the peak", f"count in {WIDEST_S:g} s or less")
+    wanted_s = period or (3600.0 if len(load.counts) * load.width_s >= SHORT_S else 300.0)
+    period_s = max(1, math.ceil(wanted_s / load.width_s - 1e-6)) * load.width_s
+    if abs(period_s - wanted_s) <= 1e-3:  # noqa: PLR2004 - rounding
+        return period_s, ()
+    words = (
+        f"periods of {period_s:g} s instead of {wanted_s:g} s: whole bins of the trace, which are {load.width_s:g} s"
+    )
+    return period_s, (words,)

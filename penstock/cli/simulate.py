@@ -99,7 +99,7 @@ def command(  # noqa: PLR0917 - click gives them by name
     )
     runs = [one for one in rows if "objective_share" in one]
     if as_json:
-        click.echo(json.dumps(runs, indent=1))
+        click.echo(json.dumps(runs, indent=1, allow_nan=False))
     else:
         _show(rows, runs)
     return 0
@@ -196,7 +196,7 @@ def _write(rows: list[Row], words: list[str], report: Path) -> None:
     from penstock.simulate.rows import markdown  # noqa: PLC0415
 
     runs = [one for one in rows if "objective_share" in one]
-    (report / "runs.json").write_text(json.dumps(runs, indent=1) + "\n", encoding="utf-8")
+    (report / "runs.json").write_text(json.dumps(runs, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     (report / "report.md").write_text(markdown(rows, words), encoding="utf-8")
     draw(rows, report / "frontier.png")
 

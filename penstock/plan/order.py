@@ -28,7 +28,7 @@ class Order:
     """One question."""
 
     history: History
-    #: The trace file, for the simulator.
+    #: The trace file, for messages.
     trace: Path
     types: tuple[WorkerType, ...]
     objective: Objective
@@ -55,6 +55,8 @@ class Order:
     seed: int
     #: Policies that are run against the planned load, as on the command line.
     policies: tuple[str, ...] = ()
+    #: What a reader must know before they trust the plan; a sentence each.
+    notes: tuple[str, ...] = ()
 
     @property
     def factor(self) -> float:
@@ -70,6 +72,19 @@ class Order:
         for name, value in (("--scale", self.scale), ("--growth", self.growth)):
             if not 0 < value < math.inf:
                 raise InvalidInput(f"{name} {value:g}", "give a factor above 0")
+        if self.seed < 0:
+            raise InvalidInput(f"--seed {self.seed}", "give 0 or more")
+        for kind in self.types:
+            if not 0 < kind.price_per_hour < math.inf:
+                raise InvalidInput(
+                    f"worker type {kind.name}: price_per_hour={kind.price_per_hour:g}", "give a price an hour above 0"
+                )
+        copies = self.topics.replication_factor
+        if copies > self.brokers:
+            raise InvalidInput(
+                f"{copies} copies of each record on {self.brokers} broker{'s' * (self.brokers > 1)}",
+                f"give --brokers {copies} or more, or --copies {self.brokers} or fewer",
+            )
         left_s = self.objective.within_s - self.overhead_s
         fastest = min(self.types, key=lambda kind: kind.curve.seconds(1))
         service_s = fastest.curve.seconds(1)
@@ -87,27 +102,30 @@ def worker_type(text: str) -> WorkerType:
     Raises:
         InvalidInput: it is neither, or a value cannot be.
     """
+    return noted_type(text)[0]
+
+
+def noted_type(text: str) -> tuple[WorkerType, tuple[str, ...]]:
+    """The same, and why its profile is not to be trusted; a sentence each, none where it is.
+
+    Raises:
+        InvalidInput: it is neither, or a value cannot be.
+    """
     form = "give NAME=profile.json,price=0.05[,min=0][,max=64][,boot=8], or NAME=A_MS:B_MS:BATCH,price=..."
     name, equals, rest = text.partition("=")
     first, *pairs = rest.split(",")
     if not equals or not first:
         raise InvalidInput(f"--type {text!r}", form)
-    given: dict[str, float] = {}
-    for pair in pairs:
-        key, _, value = pair.partition("=")
-        try:
-            given[key.strip()] = float(value)
-        except ValueError as error:
-            raise InvalidInput(f"--type {text!r}: {pair!r}", form) from error
+    given = _pairs(pairs, text, form)
     unknown = given.keys() - {"price", "min", "max", "boot"}
     if unknown or "price" not in given:
         what = f"unknown {min(unknown)!r}" if unknown else "no price"
         raise InvalidInput(f"--type {text!r}: {what}", form)
     if not 0 < given["price"] < math.inf:
         raise InvalidInput(f"--type {text!r}: price={given['price']:g}", "give a price an hour above 0")
-    curve, boot_s = _curve(first, text, form)
+    curve, boot_s, doubts = _curve(first, text, form)
     try:
-        return WorkerType(
+        kind = WorkerType(
             name=name.strip(),
             price_per_hour=given["price"],
             min_workers=int(given.get("min", 0)),
@@ -117,17 +135,37 @@ def worker_type(text: str) -> WorkerType:
         )
     except ValueError as error:
         raise InvalidInput(f"--type {text!r}: {error}", form) from error
+    return kind, tuple(f"worker type {kind.name}: its profile {first} is not to be trusted: {why}" for why in doubts)
 
 
-def _curve(first: str, text: str, form: str) -> tuple[ServiceCurve, float]:
+def _pairs(pairs: list[str], text: str, form: str) -> dict[str, float]:
+    """What stands behind the curve: finite numbers, of workers whole ones."""
+    given: dict[str, float] = {}
+    for pair in pairs:
+        key, _, value = pair.partition("=")
+        key = key.strip()
+        try:
+            given[key] = float(value)
+        except ValueError as error:
+            raise InvalidInput(f"--type {text!r}: {pair!r}", form) from error
+        if not math.isfinite(given[key]):
+            raise InvalidInput(f"--type {text!r}: {pair!r} is no finite number", form)
+        if key in {"min", "max"} and given[key] != int(given[key]):
+            raise InvalidInput(f"--type {text!r}: {pair!r}", "give a whole number of workers")
+    return given
+
+
+def _curve(first: str, text: str, form: str) -> tuple[ServiceCurve, float, tuple[str, ...]]:
     from pathlib import Path  # noqa: PLC0415 - a name for types only, above
 
     parts = first.split(":")
     if len(parts) == 3 and not first.endswith(".json"):  # noqa: PLR2004 - A, B, BATCH
         try:
             a_ms, b_ms, batch = float(parts[0]), float(parts[1]), int(parts[2])
-            return ServiceCurve(a_ms / 1000, b_ms / 1000, batch), WorkerType().boot_s
+            if not math.isfinite(a_ms + b_ms):
+                raise ValueError(f"{first} holds no finite number")  # noqa: TRY301 - told as the others
+            return ServiceCurve(a_ms / 1000, b_ms / 1000, batch), WorkerType().boot_s, ()
         except ValueError as error:
             raise InvalidInput(f"--type {text!r}: {error}", form) from error
     found = file.read(Path(first))
-    return found.curve, found.setting.measured.boot_s
+    return found.curve, found.setting.measured.boot_s, found.setting.doubts

@@ -108,6 +108,11 @@ def make(order: Order, tell: Callable[[str], None]) -> Plan:
         of_name(text, order)
     load = demand.scaled(order.history.workload, order.factor)
     rates = demand.period_rates(load, order.period_s)
+    if np.isnan(rates).all():
+        raise InvalidInput(
+            f"{order.trace}: of each period of {order.period_s:g} s less than half was recorded",
+            "give a record with shorter gaps, or a shorter --period",
+        )
     local = workload.dispersions(order.history.workload)
     spread = demand.dispersion(local[0].local if local else None, load.width_s, order.factor)
     tightness = 1.0
@@ -177,7 +182,12 @@ def _options(order: Order, rates: NDArray[np.float64], kinds: Sequence[Kind], pa
         InvalidInput: none of them is possible.
     """
     known = rates[~np.isnan(rates)]
-    mixes: list[tuple[str, list[Kind]]] = [(kind.name, [_only(k, kind) for k in kinds]) for kind in kinds]
+    # A type that must have workers is in every fleet.
+    mixes: list[tuple[str, list[Kind]]] = [
+        (kind.name, [_only(k, kind) for k in kinds])
+        for kind in kinds
+        if not any(other.min_workers for other in kinds if other.name != kind.name)
+    ]
     if len(kinds) > 1:
         mixes.append(("mixed", list(kinds)))
     found = []
@@ -229,7 +239,7 @@ def _check(
         )
         for draw in range(DRAWS)
     )  # fmt: skip
-    return Checked(found, ideal, real, planned_cost(schedule, kinds, found, order.period_s))
+    return Checked(found, ideal, real, planned_cost(schedule, kinds, found))
 
 
 def _bill(order: Order, load: workload.Workload, *, partitions_peak: float) -> TopicBill:

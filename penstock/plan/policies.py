@@ -84,7 +84,7 @@ def run_policy(
     counted = found.latencies_s[np.searchsorted(load.arrivals_s, warm_s) :] + order.overhead_s
     at_first = sum(kind.price_per_hour * schedule.fleet(window.first)[kind.name] for kind in kinds)
     return PolicyRun(
-        text, found.cost, planned_cost(schedule, kinds, window, order.period_s) - at_first * warm_s / 3600,
+        text, found.cost, planned_cost(schedule, kinds, window) - at_first * warm_s / 3600,
         float(np.mean(counted <= order.objective.within_s)),
         float(np.quantile(counted, 0.99, method="higher")),
     )  # fmt: skip

@@ -99,7 +99,10 @@ def rehearse(order: Order, plan: Plan, *, periods: int, period_s: float) -> Rehe
     fleets = tuple(plan.best.schedule.fleet(first + number) for number in range(recorded.periods))
     return Rehearsal(
         replace(order, period_s=period_s),
-        replace(recorded, start_s=recorded.start_s / compression, length_s=load.length_s),
+        replace(
+            recorded, start_s=recorded.start_s / compression, length_s=load.length_s,
+            span_s=recorded.span_s / compression, periods_s=tuple(of / compression for of in recorded.periods_s),
+        ),
         load, compression, fleets,
     )  # fmt: skip
 
@@ -115,7 +118,7 @@ def foretold(run: Rehearsal, plan: Plan, *, pause_s: float) -> tuple[Figures, Fi
     given = (run.order, plan.best.schedule, run.window, run.load)
     ideal = replay(*given, partitions=plan.partitions, ideal=True)
     real = replay(*given, partitions=plan.partitions, ideal=False, pause_s=pause_s, seed=run.order.seed)
-    planned = planned_cost(plan.best.schedule, plan.kinds, run.window, run.order.period_s)
+    planned = planned_cost(plan.best.schedule, plan.kinds, run.window)
     return _figures("predicted", ideal, planned), _figures("simulated", real, real.cost)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,8 @@ from autoscaler.planning.fleet_program import cost_of
 from autoscaler.simulation.arrivals import SMOOTH_S, Stretch, of_trace
 from autoscaler.simulation.engine import Engine
 from autoscaler.simulation.scenario import Scenario, SimulatedType
-from penstock.trace_file import read_trace
+from autoscaler.simulation.trace import Trace
+from penstock.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from autoscaler.model import WorkerType
     from autoscaler.planning.fleet_program import Kind, Schedule
     from autoscaler.simulation.arrivals import Load
-    from autoscaler.simulation.trace import Trace
     from penstock.plan.order import Order
 
 #: Most requests that one replay takes: about a minute of a slow core.
@@ -43,9 +43,14 @@ class Window:
     #: First period, and how many.
     first: int
     periods: int
+    #: From where in the record, and how many recorded seconds, gaps left out: so long is its load.
     start_s: float
     length_s: float
     mean_per_s: float
+    #: The same with the gaps, which the simulator cuts out.
+    span_s: float
+    #: Recorded seconds of each period, gaps left out.
+    periods_s: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,25 +99,41 @@ def span_of(order: Order, first: int, last: int) -> Window:
     load = order.history.workload
     size = max(1, round(order.period_s / load.width_s))
     part = slice(first * size, last * size)
-    seen_s = float(load.known[part].sum() * load.width_s)
-    length_s = min(last * order.period_s, len(load.counts) * load.width_s) - first * order.period_s
+    periods_s = tuple(
+        float(load.known[period * size : (period + 1) * size].sum() * load.width_s) for period in range(first, last)
+    )
+    seen_s = sum(periods_s)
+    span_s = min(last * order.period_s, len(load.counts) * load.width_s) - first * order.period_s
     mean_per_s = float(load.counts[part].sum() * order.factor) / seen_s
-    return Window(first, last - first, first * order.period_s, length_s, mean_per_s)
+    return Window(first, last - first, first * order.period_s, seen_s, mean_per_s, span_s, periods_s)
 
 
 def loaded(order: Order, found: Window, partitions: int, seed: int, *, compression: float = 1.0) -> Load:
-    """The window's arrivals at the planned scale, drawn with `seed`; the same rates in a time `compression` shorter."""
-    trace = _trace(order)
+    """The window's arrivals at the planned scale, drawn with `seed`; the same rates in a time `compression` shorter.
+
+    Raises:
+        InvalidInput: the load is so small that no request is drawn.
+    """
     scenario = Scenario(partitions=partitions, mean_rate=found.mean_per_s, seed=seed)
-    stretch = Stretch(found.start_s, found.length_s, compression, smooth_s=SMOOTH_S / compression)
-    return of_trace(trace, scenario, stretch)
+    stretch = Stretch(found.start_s, found.span_s, compression, smooth_s=SMOOTH_S / compression)
+    drawn = of_trace(_trace(order), scenario, stretch)
+    if not drawn.arrivals_s.size:
+        raise InvalidInput(
+            f"--scale {order.scale:g} times --growth {order.growth:g} leaves no request in the "
+            f"{found.length_s:g} s that are replayed",
+            "give larger factors",
+        )
+    return drawn
 
 
 def _trace(order: Order) -> Trace:
-    found = read_trace(order.trace)
-    first_s = float(found.starts_s[0])
-    # Periods count from the first bin.
-    return replace(found, starts_s=found.starts_s - first_s) if first_s else found
+    """The workload as the simulator takes it; as in the plan, seconds count from its first bin."""
+    load = order.history.workload
+    bins = np.flatnonzero(load.known)
+    starts_s = np.asarray(bins * load.width_s, dtype=np.float64)
+    widths_s = np.full(len(bins), load.width_s, dtype=np.float64)
+    missing_s = float((~load.known).sum() * load.width_s)
+    return Trace(order.history.name, starts_s, widths_s, load.counts[bins].astype(np.int64), missing_s)
 
 
 def replay(
@@ -151,7 +172,7 @@ def replay(
 
     engine.declare(fleet(0))
     leads = {kind.name: 0.0 if ideal else lead_s(kind.boot_s, pause_s) for kind in kinds}
-    for at_s, wanted in steps([fleet(period) for period in range(found.periods)], order.period_s, leads):
+    for at_s, wanted in steps([fleet(period) for period in range(found.periods)], found.periods_s, leads):
         engine.advance(max(0.0, at_s))
         engine.declare(wanted)
     engine.advance(load.length_s)
@@ -170,18 +191,19 @@ def lead_s(boot_s: float, pause_s: float = PAUSE_S) -> float:
 
 
 def steps(
-    fleets: Sequence[Mapping[str, int]], period_s: float, leads_s: Mapping[str, float]
+    fleets: Sequence[Mapping[str, int]], period_s: float | Sequence[float], leads_s: Mapping[str, float]
 ) -> list[tuple[float, dict[str, int]]]:
     """When what is declared, in seconds after the first period's begin, whose fleet is there.
 
     Args:
         fleets: workers by type, for each period.
-        period_s: length of a period.
+        period_s: length of a period; or of each of them, where a gap in the record shortens some.
         leads_s: by type, how long before a period its additional workers are asked for; fewer are wanted at once.
     """
     told: list[tuple[float, dict[str, int]]] = []
+    lengths_s = [period_s] * len(fleets) if isinstance(period_s, float | int) else period_s
     for period in range(1, len(fleets)):
-        before, after, at_s = fleets[period - 1], fleets[period], period * period_s
+        before, after, at_s = fleets[period - 1], fleets[period], sum(lengths_s[:period])
         told += [(at_s - leads_s[name], {name: count}) for name, count in after.items() if count > before[name]]
         falls = {name: count for name, count in after.items() if count < before[name]}
         if falls:
@@ -189,11 +211,9 @@ def steps(
     return sorted(told, key=lambda step: step[0])
 
 
-def planned_cost(schedule: Schedule, kinds: Sequence[Kind], found: Window, period_s: float) -> float:
-    """What the plan says that the window costs."""
+def planned_cost(schedule: Schedule, kinds: Sequence[Kind], found: Window) -> float:
+    """What the plan says that the window costs: its recorded seconds, which are what the replay lasts."""
     workers = schedule.workers[found.first : found.first + found.periods]
-    whole = cost_of(workers, kinds, period_s / 3600)
-    # The last period may be cut short by the end of the trace.
-    left_s = found.periods * period_s - found.length_s
-    last = sum(kind.price_per_hour * int(n) for kind, n in zip(kinds, workers[-1], strict=True))
-    return whole - last * left_s / 3600
+    hours = np.array(found.periods_s) / 3600
+    prices = np.array([kind.price_per_hour for kind in kinds])
+    return float(hours @ (workers @ prices)) + cost_of(workers, kinds, 0.0)

@@ -70,17 +70,19 @@ def as_told(order: Order, plan: Plan) -> dict[str, Any]:
             "read_per_s": plan.bill.read_per_s,
         },
         "predicted": {
-            "p50_s": checked.ideal.p50_s, "p99_s": checked.ideal.p99_s, "attainment": checked.ideal.attainment,
-            "cost": checked.planned_cost, "window_start_s": checked.window.start_s,
-            "window_s": checked.window.length_s, "requests": checked.ideal.requests,
+            "p50_s": _known(checked.ideal.p50_s), "p99_s": _known(checked.ideal.p99_s),
+            "attainment": checked.ideal.attainment, "cost": checked.planned_cost,
+            "window_start_s": checked.window.start_s, "window_s": checked.window.length_s,
+            "requests": checked.ideal.requests,
         },
         "simulated": [
-            {"p50_s": run.p50_s, "p99_s": run.p99_s, "attainment": run.attainment, "cost": run.cost} for run in real
+            {"p50_s": _known(run.p50_s), "p99_s": _known(run.p99_s), "attainment": run.attainment, "cost": run.cost}
+            for run in real
         ],
         "policies": [
             {
                 "name": one.name, "cost": one.cost, "planned_cost": one.planned_cost, "times": one.times,
-                "attainment": one.attainment, "p99_s": one.p99_s if np.isfinite(one.p99_s) else None,
+                "attainment": one.attainment, "p99_s": _known(one.p99_s),
             }
             for one in plan.policies
         ],
@@ -89,10 +91,11 @@ def as_told(order: Order, plan: Plan) -> dict[str, Any]:
             {
                 "name": one.name, "autoscaled_per_month": one.autoscaled_per_month,
                 "fixed_per_month": one.fixed_per_month, "attainment_of_the_plan": one.attainment,
-                "p99_s_of_the_plan": one.p99_s if np.isfinite(one.p99_s) else None,
+                "p99_s_of_the_plan": _known(one.p99_s),
             }
             for one in plan.sensitivities
         ],
+        "notes": list(order.notes),
         "limits": [{"name": limit.name, "times": limit.times, "words": limit.words} for limit in plan.limits],
     }  # fmt: skip
 
@@ -161,6 +164,8 @@ def lines(order: Order, plan: Plan) -> Iterator[tuple[str, str]]:
             "limit: " + limit.name,
             ("not known: " if limit.times is None else f"at {limit.times:.3g} times: ") + limit.words,
         )
+    for note in order.notes:
+        yield "note", note
 
 
 def page(order: Order, plan: Plan, png: Path | None = None) -> str:
@@ -172,13 +177,15 @@ def page(order: Order, plan: Plan, png: Path | None = None) -> str:
         f"{order.objective.within_s * 1000:g} ms",
     )
     made.lead(answer(order, plan))
+    for note in order.notes:
+        made.text(note)
     cheapest_fixed = min((o.cost_per_month for o in plan.options if o.fixed), default=float("nan"))
     made.tiles(
         [
             (money(plan.best.cost_per_month), f"a month, {plan.best.name}"),
             (money(cheapest_fixed), "a month, cheapest fixed fleet"),
             (f"{plan.partitions}", "partitions"),
-            (f"{checked.real[0].p99_s * 1000:,.0f} ms", "99th percentile, simulated"),
+            (_ms(checked.real[0].p99_s), "99th percentile, simulated"),
             (f"{plan.bill.storage_bytes / 1e9:.3g} GB", "in the topics"),
         ]
     )
@@ -265,14 +272,22 @@ def _or_not(cost: float | None) -> str:
     return "not possible" if cost is None else money(cost)
 
 
+def _known(seconds: float) -> float | None:
+    """A time; `None` = never, which JSON has no number for."""
+    return seconds if np.isfinite(seconds) else None
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:,.0f} ms" if np.isfinite(seconds) else "never"
+
+
 def _kept(one: Sensitivity) -> tuple[str, str]:
     """What becomes of the planned fleet there: in time, and the 99th percentile."""
-    return f"{one.attainment:.2%}", f"{one.p99_s * 1000:,.0f} ms" if np.isfinite(one.p99_s) else "never"
+    return f"{one.attainment:.2%}", _ms(one.p99_s)
 
 
 def _live(one: PolicyRun) -> str:
-    late = f"{one.p99_s * 1000:,.0f} ms" if np.isfinite(one.p99_s) else "never"
-    return f"costs {one.times:.2f} times the plan, p99 {late}, {one.attainment:.2%} in time"
+    return f"costs {one.times:.2f} times the plan, p99 {_ms(one.p99_s)}, {one.attainment:.2%} in time"
 
 
 def _by_period(order: Order, plan: Plan) -> list[tuple[str, str, str]]:
@@ -301,4 +316,4 @@ def _fleet(fleet: dict[str, int]) -> str:
 
 
 def _run(run: Replayed) -> str:
-    return f"p50 {run.p50_s * 1000:,.0f} ms, p99 {run.p99_s * 1000:,.0f} ms, {run.attainment:.2%} in time"
+    return f"p50 {_ms(run.p50_s)}, p99 {_ms(run.p99_s)}, {run.attainment:.2%} in time"

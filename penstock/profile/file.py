@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping  # noqa: TC003 - read back by these annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -110,7 +111,7 @@ def read(path: Path) -> Profile:
         told = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidInput(f"the profile {path}: {error.strerror}", "make it by `penstock profile MODEL`") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"the profile {path} is not JSON: {error}", "make it by `penstock profile MODEL`") from error
     if not isinstance(told, dict) or told.get("schema") != SCHEMA:
         raise InvalidInput(f"{path} is no profile of form {SCHEMA}", "make it by `penstock profile MODEL`")
@@ -122,8 +123,23 @@ def read(path: Path) -> Profile:
             for size in entry["measured"]["sizes"]:
                 size.pop("rows_per_s", None)
         found: Profile = TypeAdapter(Profile).validate_python(told)
-        _ = found.setting
-    except (ValidationError, LookupError, TypeError, AttributeError) as error:
-        said = error.errors()[0]["loc"] if isinstance(error, ValidationError) else repr(error)
-        raise InvalidInput(f"the profile {path} is damaged at {said}", "make it again by `penstock profile`") from error
+        _check(found)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        said = f"at {error.errors()[0]['loc']}" if isinstance(error, ValidationError) else f"({error!r})"
+        raise InvalidInput(f"the profile {path} is damaged {said}", "make it again by `penstock profile`") from error
     return found
+
+
+def _check(found: Profile) -> None:
+    """What the types do not say.
+
+    Raises:
+        ValueError: a figure cannot be.
+        LookupError: the chosen setting is not there.
+    """
+    if found.chosen < 0:
+        raise LookupError(f"chosen={found.chosen}")
+    curve, boot_s = found.curve, found.setting.measured.boot_s
+    for name, value in (("a_s", curve.a_s), ("b_s", curve.b_s), ("boot_s", boot_s)):
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{name}={value:g}")

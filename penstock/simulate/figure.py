@@ -51,7 +51,8 @@ def draw(done: Done, path: Path) -> None:
         axes[-1].set_xlim(0, done.run.load.length_s / unit)
         row = done.row
         over = row["cost_over_clairvoyant"]
-        against = f"{over:.2f} x clairvoyant" if over else f"{row['cost_over_fluid']:.2f} x fluid"
+        fluid = row["cost_over_fluid"]
+        against = f"{over:.2f} x clairvoyant" if over else "no load" if fluid is None else f"{fluid:.2f} x fluid"
         made.suptitle(
             f"{done.run.policy} on {done.run.load.name}: {against}, {row['violation']:.2%} late",
             x=0.012, ha="left", fontsize=14, fontweight="bold", color=INK,

@@ -100,6 +100,7 @@ def study(
     if policies.CLAIRVOYANT in names and not search:
         raise BadInput("--policy clairvoyant: its schedule is not searched", "leave --no-clairvoyant out")
     for load in _loads(scenario, choice, watcher):
+        _check_length(load.name, load.length_s, scenario.warm_up_s)
         found = Bounds(fluid_cost(load, scenario))
         shown = None
         if search:
@@ -145,6 +146,7 @@ def _loads(scenario: Scenario, choice: Choice, watcher: Watcher) -> Iterator[Loa
             raise BadInput(f"--suite {suite} is not known", f"use one of: {', '.join(SUITES)}")
         names += [name for name in SUITES[suite] if name not in names]
     _check(names, choice)
+    _check_lengths(names, choice, scenario.warm_up_s)
     for path in choice.traces:
         watcher.begin(f"{path.name}: reading")
         try:
@@ -169,6 +171,11 @@ def _check(names: Sequence[str], choice: Choice) -> None:
             raise BadInput(f"load {name!r} is not known", f"use one of: {', '.join([*PATTERNS, *WINDOWS])}")
         if name not in WINDOWS:
             continue
+        if choice.stretch != Stretch():
+            raise BadInput(
+                f"--pattern {name} is a window with a start, a length and a compression of its own",
+                f"leave --start, --length, --compression and --smooth out, or give --trace {WINDOWS[name].file}",
+            )
         file = WINDOWS[name].file
         if choice.folder is None:
             raise BadInput(
@@ -182,3 +189,19 @@ def _check(names: Sequence[str], choice: Choice) -> None:
     for path in choice.traces:
         if not path.is_file():
             raise BadInput(f"--trace {path}: no such file", "give a readable .csv or .csv.gz file")
+
+
+def _check_lengths(names: Sequence[str], choice: Choice, warm_up_s: float) -> None:
+    """What is known of them without making the loads."""
+    if choice.pattern_s is not None and any(name in PATTERNS for name in names):
+        _check_length("--length", choice.pattern_s, warm_up_s)
+    if choice.stretch.length_s is not None and choice.traces:
+        _check_length("--length", choice.stretch.length_s / choice.stretch.compression, warm_up_s)
+
+
+def _check_length(what: str, length_s: float, warm_up_s: float) -> None:
+    if 0 < length_s <= warm_up_s:
+        raise BadInput(
+            f"{what}: {length_s:g} s are over before the warm-up of {warm_up_s:g} s ends, which counts in nothing",
+            "take a longer stretch, or set warm_up_s in the --scenario",
+        )

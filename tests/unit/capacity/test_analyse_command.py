@@ -12,6 +12,7 @@ import pytest
 from penstock.analyse.analysis import analyse
 from penstock.analyse.source import Records, from_file, save
 from penstock.cli.main import run
+from penstock.trace_file import read_trace
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,6 +51,10 @@ def test_a_report_holds_the_figures_and_fetches_nothing(tmp_path: Path, capsys: 
         ("t_seconds,partition,bytes\n", "no record"),
         ("t_seconds,partition,bytes\n1,x,3\n", "line 2"),
         ("t_seconds,partition,bytes\n1,-1,3\n", "line 2"),
+        ("t_seconds,partition,bytes\n1,99999999999999999999,3\n", "line 2"),
+        ("t_seconds,partition,bytes\n1,2,99999999999999999999\n", "line 2"),
+        ("t_seconds,partition,bytes\n1,2," + "9" * 140_000 + "\n", "line 2"),
+        ("t_seconds,requests\n0,1\n1,2\n2,3,4\n", "line 4"),
     ],
 )
 def test_nonsense_is_one_line_and_code_2(
@@ -95,3 +100,15 @@ def test_the_gaps_beside_a_trace_are_named(tmp_path: Path) -> None:
     found = analyse(from_file(trace))
     assert found.gaps == ((50.0, 10.0),)
     assert found.mean_per_s == 4.0
+
+
+def test_a_line_left_out_makes_its_bin_wider_and_is_no_gap(tmp_path: Path) -> None:
+    """As in the simulator; whole requests are spread over the bin, and it is told."""
+    path = tmp_path / "sparse.csv"
+    path.write_text("t_seconds,requests\n0,4\n1,5\n4,1\n6,2\n", encoding="utf-8")
+    found = from_file(path)
+    assert found.workload.counts.tolist() == [4, 2, 2, 1, 1, 0, 1, 1]
+    assert found.workload.known.all()
+    assert analyse(found).mean_per_s == read_trace(path).counts.sum() / read_trace(path).widths_s.sum()
+    assert "3 bins are wider than 1 s, up to 3 s" in found.notes[0]
+    assert "sparse.gaps.csv" in found.notes[0]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -168,3 +169,57 @@ def test_nonsense_is_one_line_and_code_2(
     assert run(["profile", *arguments]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("where", "told"),
+    [
+        (("settings", 0, "fit", "a_s"), (-1, "a_s")),
+        (("settings", 0, "fit", "b_s"), (float("nan"), "b_s")),
+        (("settings", 0, "best", "max_batch"), (0, "max_batch")),
+        (("settings", 0, "measured", "warm_s"), (float("inf"), "boot_s")),
+        (("settings", 0, "measured", "warm_s"), (-90.0, "boot_s")),
+        (("chosen",), (-1, "chosen")),
+    ],
+)
+def test_a_profile_with_a_figure_that_cannot_be_is_one_line_and_code_2(
+    tmp_path: Path, profile: Profile, capsys: pytest.CaptureFixture[str], where: tuple[str | int, ...],
+    told: tuple[float, str],
+) -> None:  # fmt: skip
+    """The file and the field are named."""
+    path, trace = tmp_path / "profile.json", tmp_path / "load.csv"
+    whole: Any = profile.as_json()
+    inner = whole
+    for step in where[:-1]:
+        inner = inner[step]
+    inner[where[-1]], said = told
+    path.write_text(json.dumps(whole), encoding="utf-8")
+    trace.write_text("t_seconds,requests\n0,1\n1,2\n", encoding="utf-8")
+    assert run(["plan", str(trace), "--type", f"cpu={path},price=1", "--out", str(tmp_path / "plan.json")]) == 2
+    found = capsys.readouterr().err
+    assert found.startswith(f"Error: the profile {path} is damaged")
+    assert said in found
+    assert found.count("\n") == 1
+
+
+def test_a_deep_file_is_no_profile(tmp_path: Path) -> None:
+    """Brackets beyond what a parser follows are damage, not a traceback."""
+    (tmp_path / "profile.json").write_text("[" * 100_000, encoding="utf-8")
+    with pytest.raises(InvalidInput, match=r"profile\.json is not JSON"):
+        file.read(tmp_path / "profile.json")
+
+
+def test_a_plan_says_that_a_profile_is_not_to_be_trusted(
+    tmp_path: Path, profile: Profile, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the screen, in plan.json and in the report."""
+    path, trace, out = tmp_path / "profile.json", tmp_path / "load.csv", tmp_path / "plan.json"
+    (setting,) = profile.settings
+    file.write(path, replace(profile, settings=(replace(setting, doubts=("rounds differ by 40 %",)),)))
+    trace.write_text("t_seconds,requests\n" + "".join(f"{i},9\n" for i in range(300)), encoding="utf-8")
+    report = tmp_path / "report"
+    assert run(["plan", str(trace), "--type", f"cpu={path},price=1", "--out", str(out), "--report", str(report)]) == 0
+    words = f"worker type cpu: its profile {path} is not to be trusted: rounds differ by 40 %"
+    assert json.loads(out.read_text(encoding="utf-8"))["notes"] == [words]
+    assert words in " ".join(capsys.readouterr().out.split())
+    assert "rounds differ by 40 %" in (report / "plan.html").read_text(encoding="utf-8")

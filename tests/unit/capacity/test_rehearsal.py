@@ -17,6 +17,8 @@ from penstock.plan.replay import steps
 from streams.topics import TopicSettings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from penstock.plan.planner import Plan
 
 
@@ -126,3 +128,35 @@ def test_ratios_are_of_each_two() -> None:
     assert [name for name, _, _ in ratios((first, second, third))][1:] == ["live / predicted", "live / simulated"]
     assert holds((first, second))
     assert not holds((first, second, third))
+
+
+def test_a_gap_in_the_record_moves_no_change_of_the_fleet(tmp_path: Path) -> None:
+    """What was not recorded is cut out of the load, so the steps after it come as much earlier."""
+    rates = np.r_[np.full(600, 40.0), np.full(600, 200.0), np.full(600, 40.0)]
+    counts = np.random.default_rng(3).poisson(rates)
+    path = tmp_path / "load.csv"
+    path.write_text("t_seconds,requests\n" + "".join(f"{i},{n}\n" for i, n in enumerate(counts)), encoding="utf-8")
+    (tmp_path / "load.gaps.csv").write_text("gap_start_s,gap_len_s\n350,140\n", encoding="utf-8")
+    order = Order(
+        history=from_file(path), trace=path, types=(worker_type("cpu=40:10:8,price=3.6,boot=2"),),
+        objective=Objective(0.5, 0.99), scale=1.0, growth=1.0, overhead_s=0.02, period_s=300.0, partitions=None,
+        head_room=2.0, topics=TopicSettings(), request_bytes=100.0, result_bytes=100.0, bytes_known=True, brokers=1,
+        broker_bytes_per_s=1e8, disk_bytes=None, zones=1, seed=1,
+    )  # fmt: skip
+    plan = planner.make(order, lambda _: None)
+    assert plan.tightened == 0
+    found = plan.checked
+    assert found.window.periods_s == (300.0, 160.0, 300.0, 300.0, 300.0, 300.0)
+    assert found.window.length_s == 1660.0
+    workers = plan.best.schedule.workers[:, 0]
+    assert workers[2] > workers[1]
+    # A price of 3.6 an hour is 0.001 a second; the starts are paid 2 s before.
+    seconds = float(workers @ found.window.periods_s) + 2.0 * float(np.maximum(np.diff(workers), 0).sum())
+    assert found.planned_cost == pytest.approx(seconds / 1000)
+    assert found.ideal.cost == pytest.approx(found.planned_cost, rel=0.01)
+    assert found.ideal.attainment >= 0.99
+    run = rehearse(order, plan, periods=3, period_s=100.0)
+    assert sum(run.window.periods_s) == pytest.approx(run.window.length_s) == pytest.approx(run.load.length_s)
+    assert steps([{"a": 1}, {"a": 2}, {"a": 1}], (300.0, 160.0, 300.0), {"a": 10.0}) == [
+        (290.0, {"a": 2}), (460.0, {"a": 1}),
+    ]  # fmt: skip

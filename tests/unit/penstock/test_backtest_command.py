@@ -73,6 +73,9 @@ def test_json_is_clean_and_the_report_has_a_picture(tmp_path: Path, capsys: pyte
         (["--pattern", "ramp", "--length", "60"], "60 s of counts"),
         (["--pattern", "ramp", "--rate", "-1"], "--rate -1"),
         (["--trace", "/nowhere/at-all.csv"], "at-all.csv"),
+        (["--pattern", "azure_conv", "--start", "600"], "--pattern azure_conv is a window"),
+        (["--pattern", "azure_conv", "--length", "600"], "--pattern azure_conv is a window"),
+        (["--pattern", "ramp", "--rate", "nan"], "--rate"),
     ],
 )
 def test_wrong_input_is_one_error_and_nothing_written(

@@ -49,6 +49,13 @@ def test_an_error_says_cause_and_cure(tmp_path: Path, capsys: pytest.CaptureFixt
         (["health", "worker"], "--slot"),
         (["dlq", "ls", "--since", "yesterday"], "--since"),
         (["model", "pin"], "VERSION"),
+        (["plan", "a.csv", "--share", "nan"], "--share"),
+        (["plan", "a.csv", "--objective-ms", "inf"], "--objective-ms"),
+        (["analyse", "a.csv", "--bin", "nan"], "--bin"),
+        (["simulate", "--length", "inf"], "--length"),
+        (["loadtest", "--from", "nan"], "--from"),
+        (["dlq", "replay", "--rate", "nan"], "--rate"),
+        (["analyse", "a.csv", "--report", "/dev/null/x", "--bin", "-inf"], "--bin"),
     ],
 )
 def test_a_wrong_command_line_is_one_line_and_2(
@@ -102,3 +109,29 @@ def test_an_autoscaler_whose_policy_lacks_a_parameter_does_not_start(
     said = capsys.readouterr().err
     assert "autoscaler.policy='keda:lag=3': keda has no parameter 'lag'" in said
     assert "lag_threshold" in said
+
+
+def test_a_place_that_cannot_be_written_is_one_line_and_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It names the path; nothing is written beside it, and nothing printed."""
+    trace = tmp_path / "load.csv"
+    trace.write_text("t_seconds,requests\n" + "".join(f"{i},5\n" for i in range(600)), encoding="utf-8")
+    out = tmp_path / "plan.json"
+    for arguments in (["analyse"], ["plan", "--type", "cpu=40:10:8,price=1", "--out", str(out)]):
+        assert run([*arguments, str(trace), "--report", str(trace / "x")]) == 2
+        told = capsys.readouterr()
+        assert told.out == ""
+        assert told.err == f"Error: {trace / 'x'}: Not a directory; name a place that can be read and written\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["load.csv"]
+
+
+def test_a_full_disk_behind_standard_output_is_one_line_and_2(tmp_path: Path) -> None:
+    """Also where it shows only when what was held back is written."""
+    trace = tmp_path / "load.csv"
+    trace.write_text("t_seconds,requests\n0,5\n1,6\n2,7\n", encoding="utf-8")
+    with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123 - a device
+        done = subprocess.run(
+            [sys.executable, "-m", "penstock", "analyse", str(trace), "--json"], stdout=full, stderr=subprocess.PIPE,
+            text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == "Error: No space left on device; make room where the output goes\n"

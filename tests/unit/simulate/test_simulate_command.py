@@ -124,6 +124,13 @@ def test_a_table_for_people(scenario: str, capsys: pytest.CaptureFixture[str]) -
         (["--pattern", "constant", "--policy", "clairvoyant", "--no-clairvoyant"], "not searched"),
         (["--pattern", "constant", "--policy", "penstock", "--reserve", "-1"], "reserve=-1"),
         (["--trace", "none.csv", "--policy", "keda"], "--trace none.csv"),
+        (
+            ["--pattern", "constant", "--policy", "static:workers=2", "--length", "100"],
+            "100 s are over before the warm-up",
+        ),
+        (["--pattern", "azure_conv", "--policy", "keda", "--start", "600"], "--pattern azure_conv is a window"),
+        (["--suite", "reference", "--policy", "keda", "--length", "600"], "--pattern azure_conv is a window"),
+        (["--pattern", "constant", "--policy", "keda", "--smooth", "inf"], "--smooth"),
         (["--pattern", "constant", "--policy", "keda", "--scenario", "none.toml"], "none.toml"),
     ],
 )
@@ -224,3 +231,29 @@ def test_parameters_of_a_policy() -> None:
     assert (policy.name, policy.tick_s) == ("static", 5.0)
     with pytest.raises(BadInput, match="workers"):
         policies.build("static:workers=many", Scenario().objective)
+
+
+def test_a_trace_that_ends_before_the_warm_up_is_refused(
+    tmp_path: Path, scenario: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing of it would count: a cost of 0 would be no cost."""
+    path = tmp_path / "t.csv"
+    path.write_text("t_seconds,requests\n" + "".join(f"{i},30\n" for i in range(10)), encoding="utf-8")
+    arguments = ["simulate", "--trace", str(path), "--policy", "static:workers=2", "--no-clairvoyant", "--json"]
+    assert run([*arguments, "--scenario", scenario]) == 2
+    told = capsys.readouterr()
+    assert not told.out
+    assert "t.csv: 10 s are over before the warm-up of 10 s ends" in told.err
+
+
+def test_a_run_in_which_no_request_counts_has_no_ratio(tmp_path: Path, scenario: str) -> None:
+    """Null, not infinity; the picture says so too."""
+    path = tmp_path / "t.csv"
+    rows = "".join(f"{i},{600 if i < 5 else 0}\n" for i in range(40))
+    path.write_text("t_seconds,requests\n" + rows, encoding="utf-8")
+    report = tmp_path / "report"
+    arguments = ["simulate", "--trace", str(path), "--policy", "static:workers=2", "--no-clairvoyant"]
+    assert run([*arguments, "--scenario", scenario, "--report", str(report)]) == 0
+    (found,) = json.loads((report / "runs.json").read_text(encoding="utf-8"))
+    assert found["cost"] > 0
+    assert found["cost_over_fluid"] is None
