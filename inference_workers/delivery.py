@@ -237,32 +237,31 @@ class Deliverer:
             RecordTooLarge: there is no less, or it is not known which record it was.
 
         """
-        left = -1 if error.index is None else error.index
-        for place, one in enumerate(written):
-            if 0 <= left < len(one.records):
-                answer = one.answer
-                if left > 0 and not answer.cut:
-                    answer = replace(answer, cut=True)
-                elif left == 0 and (answer.headers.reply_to is not None or one.status is Status.OK):
-                    answer = _failed(answer, Failure("result-too-large", str(error), "encode"))
-                else:
-                    raise error
-                log.info("worker.record_too_large", extra={"request_id": answer.request_id, "error": str(error)[:300]})
-                return [*written[:place], self._writing.write(answer, now_s=time.time()), *written[place + 1 :]]
-            left -= len(one.records)
-        raise error
+        records = [record for one in written for record in one.records]
+        if error.index is None:
+            raise error
+        refused = records[error.index]
+        # Those of the topic that are as large would be refused next, one transaction for each.
+        answers = [_with_less(one, refused.topic, _size(refused), str(error)) for one in written]
+        changed = sum(answer is not one.answer for answer, one in zip(answers, written, strict=True))
+        if not changed:
+            raise error
+        log.info("worker.record_too_large", extra={"answers": changed, "error": str(error)[:300]})
+        now_s = time.time()
+        return [
+            one if answer is one.answer else self._writing.write(answer, now_s=now_s)
+            for answer, one in zip(answers, written, strict=True)
+        ]
 
     def _elsewhere(self, written: Sequence[Written], refused: str | None) -> Sequence[Written]:
-        """Written anew where the reply topic refused the last try, or is not what it was."""
-        asked = {one.answer.headers.reply_to for one in written}
-        gone = {
-            topic
-            for topic in asked
-            if topic is not None and (topic == refused or not self._reply_topic_exists(topic, anew=True))
-        }
+        """Written anew where the reply topic refused the last try, or, if nobody said who did, is not what it was."""
+        asked = {one.answer.headers.reply_to for one in written} - {None}
+        gone = {refused} & asked
+        if refused is None:
+            gone = {topic for topic in asked if topic and not self._reply_topic_exists(topic, anew=True)}
         if not gone:
             return written
-        log.warning("worker.reply_topic_refuses", extra={"topics": sorted(gone)[:10]})
+        log.warning("worker.reply_topic_refuses", extra={"topics": sorted(map(str, gone))[:10]})
         now_s = time.time()
         return [
             self._writing.write(_without_reply(one.answer, "does not take its result"), now_s=now_s)
@@ -285,6 +284,23 @@ class Deliverer:
                 one for one in written if one.answer.record.offset >= (committed.get(one.answer.record.partition) or 0)
             ]
         return ()
+
+
+def _with_less(one: Written, topic: str, size: int, message: str) -> Answer:
+    """The answer with less to be written where a record of it for `topic` has `size` bytes or more; else the same."""
+    answer = one.answer
+    for number, record in enumerate(one.records):
+        if record.topic != topic or _size(record) < size:
+            continue
+        if number > 0 and not answer.cut:
+            return replace(answer, cut=True)
+        if number == 0 and (answer.headers.reply_to is not None or one.status is Status.OK):
+            return _failed(answer, Failure("result-too-large", message, "encode"))
+    return answer
+
+
+def _size(record: Outgoing) -> int:
+    return len(record.key or b"") + len(record.value or b"")
 
 
 def _without_reply(answer: Answer, why: str) -> Answer:

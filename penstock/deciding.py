@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,13 @@ from autoscaler.pipeline_state import PipelineState
 from penstock.policy_runner import OWN, PolicyRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from autoscaler.model import Objective
     from autoscaler.redis_fields import RatePoint
     from autoscaler.settings import PolicySettings
+
+log = logging.getLogger(__name__)
 
 #: Seconds beyond the policy's patience that a replay decides again: the forecast's fit and the fleet's last growth.
 _MEMORY_S = 60.0
@@ -182,6 +185,41 @@ class Deciding:
     def _usable(self, remembered: Remembered, epoch: int) -> bool:
         """What others remember is learnt from the tape, with the pace that goes with it."""
         return self._runner.own and remembered.rules == self._fingerprint and 0 <= remembered.offset < epoch
+
+
+def replayed(
+    new: Callable[[], Deciding],
+    tape: Sequence[tuple[int, TelemetryRecord]],
+    history: Sequence[RatePoint],
+    claim: Claim,
+    *,
+    epoch: int,
+    remembered: Remembered | None,
+) -> tuple[Deciding, bool]:
+    """`Deciding.replay`, with as much of what there is as can be decided on.
+
+    A memory of another version, or a tape on which a decision fails, must not keep a new owner from deciding at all.
+
+    Args:
+        new: Makes one that knows nothing.
+        tape: See `Deciding.replay`.
+        history: Likewise.
+        claim: Likewise.
+        epoch: Likewise.
+        remembered: Likewise.
+
+    Returns:
+        What has learnt, and whether from the memory.
+    """
+    for memory, points, records in ((remembered, history, tape), (None, history, tape)):
+        deciding = new()
+        try:
+            return deciding, deciding.replay(records, points, claim, epoch, memory)
+        except Exception:
+            log.exception("autoscaler.replay_failed", extra={"memory": memory is not None})
+    deciding = new()
+    deciding.fold(claim, epoch)
+    return deciding, False
 
 
 def fingerprint(

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from autoscaler.errors import AutoscalerError, StaleDecider, StoreUnavailable
 from autoscaler.forecasting import preload
 from autoscaler.model import Action, ArrivalSample, Claim, Decided
-from penstock.deciding import Deciding, Remembered, fingerprint
+from penstock.deciding import Deciding, Remembered, fingerprint, replayed
 from penstock.logs import RateLimit
 from penstock.policy_runner import OWN
 from streams import telemetry
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
         WorkerReport,
         WorkerType,
     )
-    from autoscaler.redis_fields import RatePoint
     from autoscaler.redis_store import MetricsStore
     from autoscaler.settings import PolicySettings
     from penstock.deciding import Look
@@ -64,8 +63,6 @@ _CLAIM_RETRY_S = 1.0
 _REMEMBER_S = 30.0
 
 
-#: Longest that a change of the fleet takes to be carried out, in seconds: after a longer time a clock was set back.
-_ACTING_S = 60.0
 #: Decisions in a row that fail before the policy's memory is given up.
 _FAILED_MOST = 5
 
@@ -154,8 +151,6 @@ class PipelineController:
         self._remembered_at_s = -math.inf
         self._tasks: set[asyncio.Task[None]] = set()
         self._deciding_now = False
-        #: When a change of the fleet was last carried out.
-        self._acted_at_s = -math.inf
         #: Decisions in a row that raised something.
         self._failed = 0
         self._kafka_thread = ThreadPoolExecutor(1, "kafka")
@@ -286,7 +281,7 @@ class PipelineController:
         except StoreUnavailable as error:
             log.warning("autoscaler.no_history", extra={"error": str(error)})
             history = ()
-        deciding, taken = self._learnt(tape, history, claim, epoch)
+        deciding, taken = replayed(self._fresh, tape, history, claim, epoch=epoch, remembered=self._recalled())
         facts = {
             "memory": taken,
             "records": len(tape),
@@ -295,19 +290,6 @@ class PipelineController:
         }
         log.info("autoscaler.replayed", extra={"pipeline": self._pipeline, **facts})
         return deciding
-
-    def _learnt(
-        self, tape: list[tuple[int, TelemetryRecord]], history: Sequence[RatePoint], claim: Claim, epoch: int
-    ) -> tuple[Deciding, bool]:
-        """From the memory, the history and the tape; from as much of it as can be decided on."""
-        for memory, points, records in ((self._recalled(), history, tape), (None, history, tape), (None, (), ())):
-            deciding = self._fresh()
-            try:
-                return deciding, deciding.replay(records, points, claim, epoch, memory)
-            except Exception:
-                # A memory of another version's, or a tape that no decision can be made on: less is known then.
-                log.exception("autoscaler.replay_failed", extra={"pipeline": self._pipeline})
-        return self._fresh(), False
 
     def _recalled(self) -> Remembered | None:
         """What an owner before us left in Redis; `None` = nothing that can be used."""
@@ -357,8 +339,7 @@ class PipelineController:
         try:
             while (due := self._due) is not None and (epoch := self.ownership.epoch) is not None:
                 self._due = None
-                if 0 < self._acted_at_s - due[0].at_s < _ACTING_S:
-                    # Taken while the fleet was being changed: it shows the one before, which would be decided on again.
+                if self._outdated(due[0]):
                     continue
                 deciding = self._deciding
                 look = deciding.look(*due)
@@ -384,6 +365,17 @@ class PipelineController:
         finally:
             self._deciding_now = False
 
+    def _outdated(self, sample: ArrivalSample) -> bool:
+        """Whether it was taken before the fleet that is declared now was: what it shows would be changed once more.
+
+        To carry a change out takes a moment, with a broker that is slow some seconds, and samples are taken meanwhile.
+        """
+        return (
+            sample.fleet is not None
+            and self._fleet is not None
+            and dict(sample.fleet.declared) != dict(self._fleet.declared)
+        )
+
     async def _act(self, decision: Decision, epoch: int) -> None:
         try:
             self._fleet = await self._in(self._fleet_thread, self._declare, decision.fleet, epoch)
@@ -399,7 +391,6 @@ class PipelineController:
         if dict(before) != dict(fleet):
             # At once: the next tick's reconcile is up to a second away.
             self._actuator.reconcile()
-            self._acted_at_s = self._clock()
         return self._actuator.status()
 
     async def _reconcile(self) -> None:

@@ -127,7 +127,7 @@ def instruct(
     for slot in sorted(live):
         worker = live[slot]
         if worker.draining_since_s is not None:
-            late = _due(worker.draining_since_s, worker.draining_since_s + settings.drain_deadline_s, now_s)
+            late = _over(worker.draining_since_s, settings.drain_deadline_s, now_s)
             if late and not worker.killed:
                 kills.append(Kill(slot))
         elif slot not in wanted:
@@ -136,7 +136,7 @@ def instruct(
     forgets.extend(Forget(slot) for slot in sorted(ended) if slot not in wanted or ended[slot].drained)
     for slot in sorted(wanted - set(live)):
         before = ended.get(slot)
-        if before is None or _due(before.at_s, next_start_at_s(before, settings), now_s):
+        if before is None or _over(before.at_s, next_start_at_s(before, settings) - before.at_s, now_s):
             starts.append(Start(slot))
     return [*forgets, *kills, *drains, *starts]
 
@@ -197,12 +197,12 @@ def meaning(exit_code: int | None) -> str:
     return REFUSALS.get(exit_code) or _MEANINGS.get(exit_code) or f"crashed with exit code {exit_code}: see its log"
 
 
-def _due(since_s: float, at_s: float, now_s: float) -> bool:
-    """Whether a pause from `since_s` to `at_s` is over.
+def _over(since_s: float, pause_s: float, now_s: float) -> bool:
+    """Whether a pause of `pause_s` seconds that began at `since_s` is over.
 
-    Where now is before it began, the clock was set back, by how much is not known: rather early than after that step.
+    A clock that was set back by more than the pause must not make it longer by the whole step; by less, it may.
     """
-    return now_s < since_s or now_s >= at_s
+    return abs(now_s - since_s) >= pause_s
 
 
 def _wanted(declared: Mapping[str, int], live: Mapping[Slot, Live], ended: Mapping[Slot, Ended]) -> set[Slot]:

@@ -107,10 +107,16 @@ def test_the_pause_doubles_up_to_its_cap(crashes: int, exit_code: int | None, pa
     assert next_start_at_s(end, SETTINGS) == NOW + pause_s
 
 
-@pytest.mark.parametrize("back_s", [5.0, 3600.0])
-def test_a_clock_set_back_makes_no_pause_longer(back_s: float) -> None:
-    """What ended, or was told to stop, after now is due: else it would wait for the whole step."""
-    then = NOW - back_s
+def test_a_small_step_back_kills_no_worker_that_has_just_begun_to_drain() -> None:
+    """A clock that is put right by a second is no drain that hangs."""
+    draining = Live(asked_at_s=900.0, draining_since_s=NOW)
+    assert instruct({}, {cpu(0): draining}, {}, NOW - 1.0, SETTINGS) == []
+    assert instruct({}, {cpu(0): draining}, {}, NOW + SETTINGS.drain_deadline_s, SETTINGS) == [Kill(cpu(0))]
+
+
+def test_a_clock_set_back_makes_no_pause_longer_by_the_whole_step() -> None:
+    """What ended, or was told to stop, an hour after now is due."""
+    then = NOW - 3600.0
     refused = Ended(at_s=NOW, exit_code=73, crashes=9, drained=False)
     assert instruct({"cpu": 1}, {}, {cpu(0): refused}, then, SETTINGS) == [Start(cpu(0))]
     hung = Live(asked_at_s=900.0, draining_since_s=NOW)

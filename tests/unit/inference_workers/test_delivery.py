@@ -181,6 +181,15 @@ def test_a_dead_letter_that_is_too_large_goes_without_its_value() -> None:
     assert header(_headers(letters[1]), "dlq-cut") == b"1000"
 
 
+def test_many_that_are_too_large_are_found_together() -> None:
+    """Whoever sends a thousand of them must not cost a thousand transactions: those as large go with the first."""
+    kafka = Kafka(lambda record: "too large" if record.topic == LETTERS and len(record.value or b"") > 100 else None)
+    _, _, error = delivered(kafka, [answer(number, size=1000 + number) for number in range(40)])
+    assert error is None
+    assert kafka.sends == 2
+    assert all(record.value == b"" for record in kafka.written if record.topic == LETTERS)
+
+
 def test_a_record_that_cannot_be_made_smaller_is_said() -> None:
     """A failed result of a few bytes: the topic takes nothing at all, and the worker ends with its name."""
     kafka = Kafka(lambda record: "too large" if record.topic == RESULTS else None)
