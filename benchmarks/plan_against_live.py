@@ -245,7 +245,7 @@ class _Following(threading.Thread):
     def __init__(self, pipeline: _Pipeline, run: Rehearsal, lead: float) -> None:
         super().__init__(name="following", daemon=True)
         self._pipeline = pipeline
-        self._due = steps(run.fleets, run.order.period_s, {TYPE: lead})
+        self._due = steps(run.fleets, run.window.periods_s, {TYPE: lead})
         self._workers: list[Worker] = [pipeline.start(number) for number in range(run.fleets[0][TYPE])]
         self._leaving: list[Worker] = []
         #: When each was asked for and had ended, by the monotonic clock.

@@ -191,19 +191,18 @@ def lead_s(boot_s: float, pause_s: float = PAUSE_S) -> float:
 
 
 def steps(
-    fleets: Sequence[Mapping[str, int]], period_s: float | Sequence[float], leads_s: Mapping[str, float]
+    fleets: Sequence[Mapping[str, int]], periods_s: Sequence[float], leads_s: Mapping[str, float]
 ) -> list[tuple[float, dict[str, int]]]:
     """When what is declared, in seconds after the first period's begin, whose fleet is there.
 
     Args:
         fleets: workers by type, for each period.
-        period_s: length of a period; or of each of them, where a gap in the record shortens some.
+        periods_s: length of each period: a gap in the record shortens some.
         leads_s: by type, how long before a period its additional workers are asked for; fewer are wanted at once.
     """
     told: list[tuple[float, dict[str, int]]] = []
-    lengths_s = [period_s] * len(fleets) if isinstance(period_s, float | int) else period_s
     for period in range(1, len(fleets)):
-        before, after, at_s = fleets[period - 1], fleets[period], sum(lengths_s[:period])
+        before, after, at_s = fleets[period - 1], fleets[period], sum(periods_s[:period])
         told += [(at_s - leads_s[name], {name: count}) for name, count in after.items() if count > before[name]]
         falls = {name: count for name, count in after.items() if count < before[name]}
         if falls:
@@ -216,4 +215,5 @@ def planned_cost(schedule: Schedule, kinds: Sequence[Kind], found: Window) -> fl
     workers = schedule.workers[found.first : found.first + found.periods]
     hours = np.array(found.periods_s) / 3600
     prices = np.array([kind.price_per_hour for kind in kinds])
+    # Of no hours: what the starts cost.
     return float(hours @ (workers @ prices)) + cost_of(workers, kinds, 0.0)

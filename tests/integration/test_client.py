@@ -293,6 +293,8 @@ def test_what_cannot_be_sent_is_said_at_once(kafka_settings: KafkaSettings, pipe
     with InferenceClient(pipeline, small) as client:
         with pytest.raises(RecordTooLarge, match=r"max\.message\.bytes"):
             client.submit(numbers(1, rows=1000))
+        with pytest.raises(ValueError, match="request_id of 513 characters: at most 512"):
+            client.submit(numbers(1), request_id="x" * 513)
         assert len(client._pending) == 0
     with InferenceClient(pipeline, kafka_settings) as client:
         future = client.submit(numbers(1, rows=200_000))

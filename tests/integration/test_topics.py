@@ -62,6 +62,19 @@ def test_results_of_another_width_are_refused(admin: Admin, pipeline: str) -> No
     assert admin.partitions(topics.requests(pipeline)) is None
 
 
+def test_dead_letters_are_as_wide_as_what_they_come_from(admin: Admin, pipeline: str) -> None:
+    """A letter goes to its request's partition: fewer are refused by name, and new ones are as many as bulk has."""
+    settings = TopicSettings(partitions=4, bulk=True)
+    admin.create_topics({topics.bulk(pipeline): TopicSpec(6, 1, {})})
+    ensure_topics(admin, pipeline, settings)
+    assert admin.partitions(topics.dead_letters(pipeline)) == 6
+    narrow = f"{pipeline}-narrow"
+    admin.create_topics({topics.dead_letters(narrow): TopicSpec(2, 1, {})})
+    with pytest.raises(TopicMismatch, match=rf"{narrow}\.dead-letters has 2 partitions, but {narrow}\.requests has 4"):
+        ensure_topics(admin, narrow, TopicSettings(partitions=4))
+    assert admin.partitions(topics.requests(narrow)) is None
+
+
 def test_names_that_are_none_are_refused(admin: Admin) -> None:
     """Before the broker is asked."""
     with pytest.raises(InvalidPipelineName):

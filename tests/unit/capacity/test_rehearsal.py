@@ -22,19 +22,29 @@ if TYPE_CHECKING:
     from penstock.plan.planner import Plan
 
 
-@pytest.fixture(scope="module")
-def planned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Order, Plan]:
-    """30 minutes in periods of 5: 40/s, then 200/s for ten minutes, then 40/s again."""
+def written(folder: Path) -> Path:
+    """30 minutes: 40/s, then 200/s for ten minutes, then 40/s again."""
     rates = np.r_[np.full(600, 40.0), np.full(600, 200.0), np.full(600, 40.0)]
     counts = np.random.default_rng(3).poisson(rates)
-    path = tmp_path_factory.mktemp("rehearsal") / "load.csv"
+    path = folder / "load.csv"
     path.write_text("t_seconds,requests\n" + "".join(f"{i},{n}\n" for i, n in enumerate(counts)), encoding="utf-8")
-    order = Order(
+    return path
+
+
+def ordered(path: Path) -> Order:
+    """In periods of 5 minutes."""
+    return Order(
         history=from_file(path), trace=path, types=(worker_type("cpu=40:10:8,price=3.6,boot=2"),),
         objective=Objective(0.5, 0.99), scale=1.0, growth=1.0, overhead_s=0.02, period_s=300.0, partitions=None,
         head_room=2.0, topics=TopicSettings(), request_bytes=100.0, result_bytes=100.0, bytes_known=True, brokers=1,
         broker_bytes_per_s=1e8, disk_bytes=None, zones=1, seed=1,
     )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Order, Plan]:
+    """The load, and the plan for it."""
+    order = ordered(written(tmp_path_factory.mktemp("rehearsal")))
     return order, planner.make(order, lambda _: None)
 
 
@@ -115,7 +125,7 @@ def test_workers_are_paid_inside_the_run_only() -> None:
 def test_more_are_asked_for_ahead_and_fewer_at_once() -> None:
     """A rise by its lead before its period, a fall at its begin, both of one period in order of time."""
     fleets = [{"a": 1, "b": 2}, {"a": 3, "b": 1}, {"a": 3, "b": 1}, {"a": 2, "b": 2}]
-    assert steps(fleets, 60.0, {"a": 10.0, "b": 4.0}) == [
+    assert steps(fleets, [60.0] * len(fleets), {"a": 10.0, "b": 4.0}) == [
         (50.0, {"a": 3}), (60.0, {"b": 1}), (176.0, {"b": 2}), (180.0, {"a": 2}),
     ]  # fmt: skip
 
@@ -132,17 +142,9 @@ def test_ratios_are_of_each_two() -> None:
 
 def test_a_gap_in_the_record_moves_no_change_of_the_fleet(tmp_path: Path) -> None:
     """What was not recorded is cut out of the load, so the steps after it come as much earlier."""
-    rates = np.r_[np.full(600, 40.0), np.full(600, 200.0), np.full(600, 40.0)]
-    counts = np.random.default_rng(3).poisson(rates)
-    path = tmp_path / "load.csv"
-    path.write_text("t_seconds,requests\n" + "".join(f"{i},{n}\n" for i, n in enumerate(counts)), encoding="utf-8")
+    path = written(tmp_path)
     (tmp_path / "load.gaps.csv").write_text("gap_start_s,gap_len_s\n350,140\n", encoding="utf-8")
-    order = Order(
-        history=from_file(path), trace=path, types=(worker_type("cpu=40:10:8,price=3.6,boot=2"),),
-        objective=Objective(0.5, 0.99), scale=1.0, growth=1.0, overhead_s=0.02, period_s=300.0, partitions=None,
-        head_room=2.0, topics=TopicSettings(), request_bytes=100.0, result_bytes=100.0, bytes_known=True, brokers=1,
-        broker_bytes_per_s=1e8, disk_bytes=None, zones=1, seed=1,
-    )  # fmt: skip
+    order = ordered(path)
     plan = planner.make(order, lambda _: None)
     assert plan.tightened == 0
     found = plan.checked

@@ -87,7 +87,11 @@ def answer(number: int, *, reply_to: str | None = None, size: int = 10) -> Answe
 
 
 def delivered(
-    kafka: Kafka, answers: Sequence[Answer], *, there: Callable[[str], bool] = lambda _: True
+    kafka: Kafka,
+    answers: Sequence[Answer],
+    *,
+    there: Callable[[str], bool] = lambda _: True,
+    stop_now: threading.Event | None = None,
 ) -> tuple[Deliverer, Counters, BaseException | None]:
     """Run the thread over one batch."""
     ownership, counters = Ownership(), Counters()
@@ -97,7 +101,7 @@ def delivered(
     one = Deliverer(
         transport=kafka, sources=[source], reply_topic_exists=ReplyTopics(asked).there,
         writing=Writing(RESULTS, "m", lambda: "1", 10**6), queue_size=4, busy=lambda: False, counters=counters,
-        stop_now=threading.Event(),
+        stop_now=stop_now or threading.Event(),
     )  # fmt: skip
     raised: list[BaseException] = []
 
@@ -195,6 +199,19 @@ def test_a_record_that_cannot_be_made_smaller_is_said() -> None:
     kafka = Kafka(lambda record: "too large" if record.topic == RESULTS else None)
     _, _, error = delivered(kafka, [answer(0)])
     assert isinstance(error, RecordTooLarge)
+
+
+def test_a_worker_that_ends_while_an_outcome_is_unknown_counts_nothing() -> None:
+    """Whether it was committed is for the next owner to find out."""
+    stop = threading.Event()
+
+    def refuse(_: Outgoing) -> str:
+        stop.set()
+        return "away"
+
+    _, counters, error = delivered(Kafka(refuse), [answer(0)], stop_now=stop)
+    assert error is None
+    assert sum(counters.totals().by_status.values()) == 0
 
 
 def test_what_was_committed_although_nobody_said_so_is_counted_once() -> None:

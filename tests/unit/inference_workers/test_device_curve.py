@@ -36,6 +36,25 @@ def test_the_fit_finds_the_line_through_noise_and_outliers() -> None:
     assert math.isclose(curve.b_s, 0.001, rel_tol=0.05)
 
 
+def test_a_size_that_is_added_while_the_curve_is_fitted_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches are added by one thread and the curve is asked for by another; the next fit has the new size."""
+    fit = CurveFit(8)
+    fit.add(1, 0.03)
+    fit.add(2, 0.04)
+    median, late = np.median, [4, 8]
+
+    def slowly(times: Any) -> Any:
+        if late:
+            rows = late.pop()
+            fit.add(rows, 0.02 + 0.01 * rows)
+        return median(times)
+
+    monkeypatch.setattr(np, "median", slowly)
+    curve = fit.curve()
+    assert curve is not None
+    assert math.isclose(curve.b_s, 0.01, rel_tol=1e-6)
+
+
 def test_one_size_tells_no_line() -> None:
     """Not known is not a guess."""
     fit = CurveFit(8)

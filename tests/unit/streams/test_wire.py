@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 import struct
 import time
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from kafka import errors as kafka_errors
 
 from streams.kafka.frames import Frame
-from streams.kafka.wire import Wire
+from streams.kafka.wire import Wire, Wires
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -164,3 +165,13 @@ def test_a_wire_gets_stale() -> None:
         time.sleep(0.01)
     broker.wire.close(None)
     assert broker.closed_by == [None]
+
+
+def test_a_connection_that_is_closed_before_it_was_used_is_one_that_failed() -> None:
+    """The broker restarts between the moment it is made and the moment somebody wants to write to it."""
+    manager: Any = SimpleNamespace(_net=None, config={})
+    wires = Wires(SimpleNamespace(_manager=manager))
+    made: Any = SimpleNamespace(is_done=True, failed=lambda: False)
+    wires._connecting[1] = SimpleNamespace(init_future=made, transport=None, _reauth=None)
+    with pytest.raises(kafka_errors.KafkaConnectionError, match="broker 1 closed the connection"):
+        wires.at_hand(1, SimpleNamespace())
