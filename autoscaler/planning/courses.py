@@ -105,6 +105,8 @@ class Needs:
     stride: Ints
     #: By the load that came.
     came: Ints
+    #: By where the load goes if it rises on as it has for some seconds; `None` = it does not rise.
+    rising: Ints | None = None
     #: Standard deviation that chance alone gives the mean load of `BAND_S`, as a part of it.
     noise: float = 0.0
 
@@ -120,6 +122,7 @@ class Recent:
     stride: Ints
     #: Of the newest needs.
     noise: float
+    rising: Ints | None
     #: Seconds for which each course still expects its last surprise again, shape (courses,).
     expects_s: Floats
 
@@ -127,7 +130,7 @@ class Recent:
     def nothing(cls) -> Recent:
         """Before the first tick."""
         none = np.empty((0, len(MARGINS)), dtype=np.int64)
-        return cls(none, none, none, 0.0, np.zeros(len(COURSES)))
+        return cls(none, none, none, 0.0, None, np.zeros(len(COURSES)))
 
     def with_needs(self, needs: Needs, tick_s: float) -> Recent:
         """One tick later."""
@@ -138,6 +141,7 @@ class Recent:
             came=np.vstack((_last(self.came, ticks - 1), needs.came)),
             stride=np.vstack((_last(self.stride, strides - 1), needs.stride)),
             noise=needs.noise,
+            rising=needs.rising,
             expects_s=np.maximum(0.0, self.expects_s - tick_s),
         )
 
@@ -171,6 +175,9 @@ def declared(recent: Recent, before: Ints, tick_s: float) -> tuple[Ints, Ints]:
     held = np.where(HOLDS & (recent.expects_s > 0), np.maximum(wanted, peak), wanted)
     careful = np.minimum(_MARGIN + (2 if recent.noise > _NOISY else 1), len(MARGINS) - 1)
     band = np.minimum(before, _highest(recent.paths, BAND_S, tick_s)[careful])
+    if recent.rising is not None:
+        # What is let go while the load rises is asked for again a moment later, and boots.
+        band = np.maximum(band, np.minimum(before, recent.rising[_MARGIN]))
     wanted, held = np.maximum(wanted, band), np.maximum(held, band)
     return _strode(held, recent, before), _strode(wanted, recent, before)
 

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
+import os
+_X: dict[str, float] = {k: float(v) for k, v in (x.split("=") for x in os.environ.get("EXP", "").split(",") if x)}
 #: Paths a tick, and their step in seconds.
 _PATHS, _STEP_S = 64, 5.0
 #: Seconds for which the shares of the partitions are taken as they were.
@@ -153,6 +155,9 @@ def foresee(
     most = max(level, came, float(paths.rates.mean(axis=0).max()) / per_worker)
     table = carrying(carryable(memory.shares, most), kind.max_workers) if worth is None else worth
     needs = _needs(paths.rates / per_worker, level, came, actuation_s, table, margins=margins)
+    ahead = _ahead(history, actuation_s) / per_worker
+    if ahead > 0 and _X.get('rise', 1):
+        needs = replace(needs, rising=np.array([_count(np.array([ahead / m.utilisation]), max(m.late_price, courses.CAME_PRICE) * level, table) for m in margins]))
     if worth is not None:
         # A step in the price is no reason to give up what is there now.
         needs = replace(needs, paths=np.maximum(needs.paths, math.ceil(level)))
@@ -180,6 +185,9 @@ def foresee(
         observation, paths, settings=settings, kind=kind, ready=ready, memory=memory, table=table, now=now,
         least=max(asked.values()), actuation_s=actuation_s,
     )  # fmt: skip
+    if needs.rising is not None and _X.get('fin', 1):
+        index = courses.MARGINS.index(courses.COURSES[learnt.chosen].margin)
+        asked["rising"] = min(declared, int(needs.rising[index]))
     if not followed:
         return None, memory
     course = courses.COURSES[learnt.chosen]
@@ -281,6 +289,24 @@ def _lately(history: ArrivalHistory, per_s: float) -> float:
     """Records a second that came, over as many seconds as it takes for chance to move the mean by `_CHANCE`."""
     seconds = round(min(max(1 / (_CHANCE**2 * max(per_s, 1e-9)), _NOW_S), _LATELY_S))
     return float(history.recent[-seconds:].mean())
+
+
+def _ahead(history: ArrivalHistory, actuation_s: float) -> float:
+    """Load in `actuation_s` seconds, records a second, if it rises on as in the last `_RISE_S`; 0 = it does not rise.
+
+    Least squares; a standard error of the slope is taken off, which chance alone gives Poisson counts.
+    """
+    n = int(_X.get('w', 10))
+    counts = history.recent[-n:]
+    if counts.size < n:
+        return 0.0
+    at = np.arange(n) - (n - 1) / 2
+    square = float((at**2).sum())
+    slope = float((at * counts).sum()) / square
+    slope -= _X.get('z', 1.0) * math.sqrt(max(1.0, float(counts.mean())) / square)
+    if slope <= 0:
+        return 0.0
+    return float(counts.mean()) + slope * (n / 2 + _X.get('a', 1.0) * actuation_s)
 
 
 def _highest(loads: Floats, served_from: int, until: int) -> tuple[Floats, Floats]:

@@ -175,6 +175,7 @@ def _planned(foreseen: Outlook, kind: WorkerType, objective: Objective) -> Plan:
         "paths": f"the paths need it, or did within {foreseen.course.patience_s:g} s",
         "surprise": "a load that was not foreseen came lately and may come again",
         "backlog": "a backlog is drained at the least cost",
+        "rising": "the load rises, and what is there is kept for it",
     }[by]
     reason = (
         f"{words}; up to {foreseen.rate_per_s:.1f}/s foreseen (9 paths of 10) puts "
