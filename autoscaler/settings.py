@@ -72,7 +72,7 @@ class PolicySettings:
     experience_s: float = 3600.0
     #: Part (0-1) of the objective's allowance of late requests that is planned to be used up; the rest is for what the
     #: model leaves out.
-    budget_used: float = 0.5
+    budget_used: float = 0.6
     #: Workers that a late share beyond that is weighed with, for each worker's worth of load: 1 % late is worth all of
     #: what the load needs.
     late_price: float = 100.0

@@ -37,6 +37,14 @@ _PRIOR_LATE, _PRIOR_PATIENCE_S, _PRIOR_MARGINS, _PRIOR_HOLDS, _PRIOR_S = 0.005, 
 #: Part of its own surprises that a course that holds is taken to suffer again: those that come while it holds it does
 #: not. One that lets go suffers them all.
 _AGAIN = 0.4
+#: Part of what a shorter patience foretells of the next longer one that is believed. All of it is too much: one burst
+#: that nobody can have in time would move the choice.
+_TAIL = 0.6
+#: Place of each patience that is foretold, and the exponent of the factor.
+_FURTHER = tuple(
+    (place, (PATIENCES_S[place] - PATIENCES_S[place - 1]) / (PATIENCES_S[place - 1] - PATIENCES_S[0]))
+    for place in range(2, len(PATIENCES_S))
+)
 #: Part of its score by which another course must be better to be followed.
 _WORTH_A_CHANGE = 0.03
 #: Longest time that a move makes late, in seconds.
@@ -187,9 +195,24 @@ def step(
 def late_share(learnt: Learnt) -> Floats:
     """Late share of each course as believed: modelled, with what measuring says of the model, and the prior."""
     mean = learnt.load / max(learnt.seconds, 1e-9)
-    believed = np.where(HOLDS, _AGAIN, 1.0) * learnt.late[:-1] + moves_factor(learnt) * learnt.moved[:-1]
+    believed = np.where(HOLDS, _AGAIN, 1.0) * foretold(learnt.late[:-1]) + moves_factor(learnt) * learnt.moved[:-1]
     weight = _PRIOR_S * mean
     return np.asarray((believed + _PRIOR * weight) / max(learnt.load + weight, 1e-9))
+
+
+def foretold(late: Floats) -> Floats:
+    """What the courses had late, with what a longer patience has not had yet: gaps between bursts have a tail.
+
+    A burst after a gap longer than patience p is late. Where gaps come at random (exponential), what is late falls by
+    one factor a second of patience: late(p'') >= `_TAIL` late(p') (late(p') / late(p0)) ^ ((p'' - p') / (p' - p0)).
+    Without it each patience is believed until it has lost once.
+    """
+    by = late.reshape(-1, len(PATIENCES_S)).copy()
+    shortest = np.maximum(by[:, 0], 1e-12)
+    for place, exponent in _FURTHER:
+        fading = np.minimum(1.0, by[:, place - 1] / shortest) ** exponent
+        by[:, place] = np.maximum(by[:, place], _TAIL * by[:, place - 1] * fading)
+    return by.reshape(-1)
 
 
 def moves_factor(learnt: Learnt) -> float:

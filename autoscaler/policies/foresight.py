@@ -5,7 +5,8 @@
 for now): argmin over c of c + late_price * need * E[part of the load that c workers cannot carry]. The same is asked of
 the load that came.
 3. `planning.courses` makes courses of it, and `planning.experience` says which to follow.
-4. What has piled up, or will have by the time new workers serve, is drained by the count that costs least.
+4. What is there is kept for a load that rises, and a part of the rise is asked for before the paths show it.
+5. What has piled up, or will have by the time new workers serve, is drained by the count that costs least.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ import numpy as np
 from autoscaler import latency
 from autoscaler.forecasting import Forecaster
 from autoscaler.model import Forecast
-from autoscaler.planning import courses, experience, headroom
+from autoscaler.planning import courses, experience, headroom, rising
 from autoscaler.planning.arrears import capacity, drained_by, projected
 from autoscaler.planning.carrying import Carrying, carryable, carrying
 from autoscaler.progress import sized_backlog
 from autoscaler.queueing.split import smoothed_shares
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from autoscaler.forecasting import ForecastSettings, ForecastState, Paths
@@ -37,8 +40,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
-import os
-_X: dict[str, float] = {k: float(v) for k, v in (x.split("=") for x in os.environ.get("EXP", "").split(",") if x)}
 #: Paths a tick, and their step in seconds.
 _PATHS, _STEP_S = 64, 5.0
 #: Seconds for which the shares of the partitions are taken as they were.
@@ -54,6 +55,10 @@ _MOVED = 4.0
 _GROWS = 1.2
 #: Seconds behind the load of now.
 _NOW_S = 3
+#: Standard errors from which a rise is more than chance: at a look a second, 3 are passed some times an hour.
+_SURE = 5.0
+#: Load, as so many times that of now, up to which workers are asked for because it rises.
+_RISES = 1.25
 #: Longest time behind the load that came lately, in seconds, and its standard deviation by chance that is good enough:
 #: at 80/s the mean of 3 s is off by 6 %, which looks like a worker more now and then.
 _LATELY_S, _CHANCE = 30, 0.03
@@ -85,7 +90,7 @@ class Outlook:
     rate_per_s: float
     carrying: Carrying
     course: courses.Course
-    #: Counts by what asked for them: `paths`, `surprise`, `backlog`.
+    #: Counts by what asked for them: `paths`, `surprise`, `backlog`, and `rising` where the load does.
     asked: dict[str, int]
     #: Late share of the course as believed, and the one that is allowed.
     late_share: float
@@ -155,9 +160,9 @@ def foresee(
     most = max(level, came, float(paths.rates.mean(axis=0).max()) / per_worker)
     table = carrying(carryable(memory.shares, most), kind.max_workers) if worth is None else worth
     needs = _needs(paths.rates / per_worker, level, came, actuation_s, table, margins=margins)
-    ahead = _ahead(history, actuation_s) / per_worker
-    if ahead > 0 and _X.get('rise', 1):
-        needs = replace(needs, rising=np.array([_count(np.array([ahead / m.utilisation]), max(m.late_price, courses.CAME_PRICE) * level, table) for m in margins]))
+    needs = _rising(
+        needs, history, actuation_s, per_worker=per_worker, level=level, table=table, margins=margins
+    )  # fmt: skip
     if worth is not None:
         # A step in the price is no reason to give up what is there now.
         needs = replace(needs, paths=np.maximum(needs.paths, math.ceil(level)))
@@ -185,13 +190,12 @@ def foresee(
         observation, paths, settings=settings, kind=kind, ready=ready, memory=memory, table=table, now=now,
         least=max(asked.values()), actuation_s=actuation_s,
     )  # fmt: skip
-    if needs.rising is not None and _X.get('fin', 1):
-        index = courses.MARGINS.index(courses.COURSES[learnt.chosen].margin)
-        asked["rising"] = min(declared, int(needs.rising[index]))
+    if needs.rising is not None:
+        # Another course that has let go before must not do it now.
+        asked["rising"] = min(declared, int(needs.rising[_margin(learnt.chosen)]))
     if not followed:
         return None, memory
-    course = courses.COURSES[learnt.chosen]
-    course = replace(course, margin=margins[courses.MARGINS.index(course.margin)])
+    course = replace(courses.COURSES[learnt.chosen], margin=margins[_margin(learnt.chosen)])
     return (
         Outlook(
             workers=max(asked.values()),
@@ -221,6 +225,10 @@ def further(
     if memory.forecast is None:
         return None
     return (forecaster or _forecaster(settings.forecast)).paths(memory.forecast, horizon_s, step_s, _PATHS)
+
+
+def _margin(course: int) -> int:
+    return courses.MARGINS.index(courses.COURSES[course].margin)
 
 
 def _terms(
@@ -291,22 +299,39 @@ def _lately(history: ArrivalHistory, per_s: float) -> float:
     return float(history.recent[-seconds:].mean())
 
 
-def _ahead(history: ArrivalHistory, actuation_s: float) -> float:
-    """Load in `actuation_s` seconds, records a second, if it rises on as in the last `_RISE_S`; 0 = it does not rise.
+def _rising(
+    needs: courses.Needs,
+    history: ArrivalHistory,
+    actuation_s: float,
+    *,
+    per_worker: float,
+    level: float,
+    table: Carrying,
+    margins: tuple[courses.Margin, ...],
+) -> courses.Needs:
+    """With what a load that rises needs if it goes on: what is there is kept for it, and a part of it is asked for."""
+    kept = rising.ahead(history.recent, actuation_s, sure=1.0) / per_worker
+    if kept <= 0:
+        return needs
+    careful = [max(margin.late_price, courses.CAME_PRICE) * level for margin in margins]
+    needs = replace(needs, rising=_counts(kept, careful, table, margins))
+    asked = rising.ahead(history.recent, actuation_s / 2, sure=_SURE) / per_worker
+    if asked <= 0:
+        return needs
+    # A step looks like the steepest of slopes, and is over when it is seen.
+    asked = min(asked, _RISES * float(history.recent[-_NOW_S:].mean()) / per_worker)
+    counts = _counts(asked, [margin.late_price * level for margin in margins], table, margins)
+    return replace(needs, paths=np.maximum(needs.paths, counts), stride=np.maximum(needs.stride, counts))
 
-    Least squares; a standard error of the slope is taken off, which chance alone gives Poisson counts.
-    """
-    n = int(_X.get('w', 10))
-    counts = history.recent[-n:]
-    if counts.size < n:
-        return 0.0
-    at = np.arange(n) - (n - 1) / 2
-    square = float((at**2).sum())
-    slope = float((at * counts).sum()) / square
-    slope -= _X.get('z', 1.0) * math.sqrt(max(1.0, float(counts.mean())) / square)
-    if slope <= 0:
-        return 0.0
-    return float(counts.mean()) + slope * (n / 2 + _X.get('a', 1.0) * actuation_s)
+
+def _counts(load: float, prices: Sequence[float], table: Carrying, margins: tuple[courses.Margin, ...]) -> Ints:
+    """The count that costs least for one load, by margin."""
+    return np.array(
+        [
+            _count(np.array([load / margin.utilisation]), price, table)
+            for margin, price in zip(margins, prices, strict=True)
+        ]
+    )
 
 
 def _highest(loads: Floats, served_from: int, until: int) -> tuple[Floats, Floats]:

@@ -207,6 +207,7 @@ _ASKED = {
     "paths": "the paths ask for it",
     "surprise": "a load that was not foreseen came lately and may come again",
     "backlog": "a backlog is drained at the least cost",
+    "rising": "the load rises, and what is there is kept for it",
 }
 
 

@@ -83,6 +83,33 @@ def test_patience_keeps_the_highest_need_that_came() -> None:
     assert of(now)[60.0] == 10
 
 
+def test_while_the_load_rises_what_is_there_is_kept_for_it() -> None:
+    """10 are there and 4 needed: with a rise that will need 7 no course has less, and none grows for it."""
+    rising = dataclasses.replace(needed(4), rising=np.full(len(MARGINS), 7))
+    rows = declared([needed(10)] + [needed(4)] * 40 + [rising] * 700)
+    assert of(rows[39])[30.0] == 4
+    assert of(rows[-1])[30.0] == 4
+    assert of(declared([needed(10)] + [rising] * 700)[-1])[30.0] == 7
+    assert of(declared([needed(10)] + [rising] * 700 + [needed(4)])[-1])[30.0] == 4
+
+
+def test_a_longer_patience_is_not_believed_until_it_has_lost_once() -> None:
+    """Gaps come at random: a tenth of what 30 s had late in 100 s is a hundredth in about 170, of which 0.6 count."""
+    late = np.zeros((len(COURSES) // len(courses.PATIENCES_S), len(courses.PATIENCES_S)))
+    late[0, :3] = [100.0, 20.0, 10.0]
+    late[1, :] = 5.0
+    late[2, :4] = [0.0, 0.0, 0.0, 3.0]
+    foretold = experience.foretold(late.ravel()).reshape(late.shape)
+    # From 100 s to 150 s: 0.6 x 10 x (10 / 100) ** (50 / 70).
+    assert foretold[0, 3] == pytest.approx(0.6 * 10.0 * 0.1 ** (50 / 70))
+    assert np.all(np.diff(foretold[0]) < 0)
+    assert np.all(foretold[0, 3:] > 0)
+    # What was seen is not made less of, and what never was late is foretold nothing.
+    assert np.all(foretold >= late)
+    assert np.all(foretold[1] == 5.0)
+    assert np.all(foretold[3:] == 0.0)
+
+
 def test_a_need_that_was_forecast_and_did_not_come_is_let_go_sooner() -> None:
     """100 s after it: gone where it is kept for a minute, there where it is kept for the patience."""
     now = declared([needed(10, came=4)] + [needed(4)] * 100)[-1]
