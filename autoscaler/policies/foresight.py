@@ -21,15 +21,14 @@ import numpy as np
 from autoscaler import latency
 from autoscaler.forecasting import Forecaster
 from autoscaler.model import Forecast
-from autoscaler.planning import courses, experience, headroom, rising
+from autoscaler.planning import courses, experience, headroom
 from autoscaler.planning.arrears import capacity, drained_by, projected
 from autoscaler.planning.carrying import Carrying, carryable, carrying
+from autoscaler.policies import reading
 from autoscaler.progress import sized_backlog
 from autoscaler.queueing.split import smoothed_shares
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from autoscaler.forecasting import ForecastSettings, ForecastState, Paths
@@ -53,15 +52,6 @@ _WORTH_S = 0.5
 _MOVED = 4.0
 #: Load, as so many times that of now, up to which a backlog is taken to grow.
 _GROWS = 1.2
-#: Seconds behind the load of now.
-_NOW_S = 3
-#: Standard errors from which a rise is more than chance: at a look a second, 3 are passed some times an hour.
-_SURE = 5.0
-#: Load, as so many times that of now, up to which workers are asked for because it rises.
-_RISES = 1.25
-#: Longest time behind the load that came lately, in seconds, and its standard deviation by chance that is good enough:
-#: at 80/s the mean of 3 s is off by 6 %, which looks like a worker more now and then.
-_LATELY_S, _CHANCE = 30, 0.03
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,18 +139,20 @@ def foresee(
         return None, memory
     memory = _with_shares(observation, history, memory)
     per_worker = kind.curve.capacity_per_s
-    now = float(history.recent[-_NOW_S:].mean()) / per_worker
+    now = float(history.recent[-reading.NOW_S :].mean()) / per_worker
     level = max(1.0, paths.level.per_s / per_worker)
     terms = _terms(settings, kind, objective, actuation_s, limits)
     # A mix begins with a guess in each type, and what the first order of the slow ones was too late for says little.
     learnt_s = max(settings.learning_s, settings.foresight_s + kind.boot_s if worth is not None else 0.0)
     learning = int(history.counts.size) >= learnt_s
     followed = int(history.counts.size) >= settings.foresight_s
-    came = _lately(history, paths.level.per_s) / per_worker
+    came = reading.lately(history, paths.level.per_s) / per_worker
     most = max(level, came, float(paths.rates.mean(axis=0).max()) / per_worker)
     table = carrying(carryable(memory.shares, most), kind.max_workers) if worth is None else worth
-    needs = _needs(paths.rates / per_worker, level, came, actuation_s, table, margins=margins)
-    needs = _rising(
+    needs = reading.needs(
+        paths.rates / per_worker, level, came, actuation_s, table, margins=margins, step_s=_STEP_S
+    )  # fmt: skip
+    needs = reading.with_rise(
         needs, history, actuation_s, per_worker=per_worker, level=level, table=table, margins=margins
     )  # fmt: skip
     if worth is not None:
@@ -257,91 +249,6 @@ def _with_shares(observation: Observation, history: ArrivalHistory, memory: Memo
         return memory
     shares = smoothed_shares(history.by_partition, observation.partitions)
     return replace(memory, shares=shares, shares_at_s=observation.at_s)
-
-
-def _needs(
-    loads: Floats,
-    level: float,
-    came: float,
-    actuation_s: float,
-    table: Carrying,
-    *,
-    margins: tuple[courses.Margin, ...],
-) -> courses.Needs:
-    """Workers needed, by margin: the most of what is needed until new ones serve, and of what is needed then.
-
-    Args:
-        loads: Of the paths, in workers' worth, shape (paths, steps).
-        level: Load that late records are weighed with.
-        came: Load that came lately.
-        actuation_s: Seconds until new workers serve.
-        table: Of the present shares.
-        margins: To read them with.
-    """
-    served_from = int(actuation_s // _STEP_S)
-    until = {
-        beyond_s: _highest(loads, served_from, served_from + max(1, int(beyond_s // _STEP_S)))
-        for beyond_s in {courses.STRIDE_S, *(margin.beyond_s for margin in margins)}
-    }
-    paths, stride, asked = [], [], []
-    for margin in margins:
-        price = margin.late_price * level
-        paths.append(max(_count(rates / margin.utilisation, price, table) for rates in until[margin.beyond_s]))
-        stride.append(max(_count(rates / margin.utilisation, price, table) for rates in until[courses.STRIDE_S]))
-        careful = max(margin.late_price, courses.CAME_PRICE) * level
-        asked.append(_count(np.array([came / margin.utilisation]), careful, table))
-    return courses.Needs(paths=np.array(paths), stride=np.array(stride), came=np.array(asked))
-
-
-def _lately(history: ArrivalHistory, per_s: float) -> float:
-    """Records a second that came, over as many seconds as it takes for chance to move the mean by `_CHANCE`."""
-    seconds = round(min(max(1 / (_CHANCE**2 * max(per_s, 1e-9)), _NOW_S), _LATELY_S))
-    return float(history.recent[-seconds:].mean())
-
-
-def _rising(
-    needs: courses.Needs,
-    history: ArrivalHistory,
-    actuation_s: float,
-    *,
-    per_worker: float,
-    level: float,
-    table: Carrying,
-    margins: tuple[courses.Margin, ...],
-) -> courses.Needs:
-    """With what a load that rises needs if it goes on: what is there is kept for it, and a part of it is asked for."""
-    kept = rising.ahead(history.recent, actuation_s, sure=1.0) / per_worker
-    if kept <= 0:
-        return needs
-    careful = [max(margin.late_price, courses.CAME_PRICE) * level for margin in margins]
-    needs = replace(needs, rising=_counts(kept, careful, table, margins))
-    asked = rising.ahead(history.recent, actuation_s / 2, sure=_SURE) / per_worker
-    if asked <= 0:
-        return needs
-    # A step looks like the steepest of slopes, and is over when it is seen.
-    asked = min(asked, _RISES * float(history.recent[-_NOW_S:].mean()) / per_worker)
-    counts = _counts(asked, [margin.late_price * level for margin in margins], table, margins)
-    return replace(needs, paths=np.maximum(needs.paths, counts), stride=np.maximum(needs.stride, counts))
-
-
-def _counts(load: float, prices: Sequence[float], table: Carrying, margins: tuple[courses.Margin, ...]) -> Ints:
-    """The count that costs least for one load, by margin."""
-    return np.array(
-        [
-            _count(np.array([load / margin.utilisation]), price, table)
-            for margin, price in zip(margins, prices, strict=True)
-        ]
-    )
-
-
-def _highest(loads: Floats, served_from: int, until: int) -> tuple[Floats, Floats]:
-    """Highest load of each path from now on, and from when new workers serve."""
-    return loads[:, :until].max(axis=1), loads[:, served_from:until].max(axis=1)
-
-
-def _count(rates: Floats, price: float, table: Carrying) -> int:
-    """The count that costs least, late load included."""
-    return int(table.counts[int(np.argmin(table.price + price * table.overloaded(rates)))])
 
 
 def _measured_late(observation: Observation, objective: Objective) -> float:
