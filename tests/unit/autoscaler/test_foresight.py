@@ -157,6 +157,13 @@ def test_a_step_is_drained_and_the_fleet_comes_down_again() -> None:
     assert ups[0].fleet["cpu"] >= 8
 
 
+def test_a_backlog_that_is_not_there_buys_no_workers() -> None:
+    """After a step down paths expect it up again: that is for courses to judge. 16 moves of the fleet if drains do."""
+    scenario = Scenario(seed=1)
+    done = played(of_pattern(PATTERNS["step5"], scenario, length_s=1800, seed=1), scenario)
+    assert len([change for change in done.changes if change.at_s > 1300]) <= 6
+
+
 def test_a_decision_says_what_asked_for_it() -> None:
     """The plan holds the numbers, and the same history gives the same decisions again."""
     load = of_pattern(PATTERNS["sawtooth6"], SMALL, length_s=900, seed=1)
