@@ -285,8 +285,9 @@ def _backlog(
     starting_in_s = [asked_s + actuation_s - at_s for asked_s in status.asked_at_s] if status is not None else []
     steps = max(1, int(actuation_s // _STEP_S))
     # What is only expected to come is the paths' business: a burst that has just begun looks as if it grew for ever.
-    # And where nothing waits, nothing has begun.
-    rates = np.minimum(paths.rates.mean(axis=0) / per_worker, (_GROWS if waiting > 0 else 1.0) * now)
+    # And where nothing waits, and nothing will for the load of now, nothing has begun.
+    begun = waiting > 0 or now > capacity(max(1, ready), table)
+    rates = np.minimum(paths.rates.mean(axis=0) / per_worker, (_GROWS if begun else 1.0) * now)
     then = projected(
         waiting, rates[:steps], step_s=_STEP_S, ready=max(1, ready), starting_in_s=starting_in_s, carrying=table
     )
