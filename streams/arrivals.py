@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING, Protocol
 
 from autoscaler.model import ArrivalSample
 from streams import topics
+from streams.errors import KafkaFailure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from autoscaler.model import Control, FleetStatus
+
+log = logging.getLogger(__name__)
 
 #: Seconds between two looks at the start offsets of partitions without a commit: retention moves them slowly.
 _STARTS_EVERY_S = 30.0
@@ -22,6 +26,9 @@ class Offsets(Protocol):
 
     def end_offsets(self, topic: str) -> dict[int, int]:
         """The next offset to be written, by partition."""
+
+    def led_end_offsets(self, topic: str) -> dict[int, int]:
+        """Likewise, of the partitions that have a leader."""
 
     def start_offsets(self, topic: str) -> dict[int, int]:
         """The first offset still kept, by partition."""
@@ -47,6 +54,9 @@ class ArrivalSampler:
         self._clock = clock
         self._starts: Mapping[int, int] = {}
         self._starts_until_s = float("-inf")
+        #: As last read, and whether some partition had no leader then.
+        self._ends: Mapping[int, int] = {}
+        self._leaderless = False
 
     def sample(self, fleet: FleetStatus | None = None, control: Control | None = None) -> ArrivalSample:
         """Where the pipeline stands now, with what is known beside it.
@@ -58,12 +68,32 @@ class ArrivalSampler:
         """
         committed = self._admin.committed(self._group, self._topic)
         at_s = self._clock()
-        ends = self._admin.end_offsets(self._topic)
+        ends = self._ends = self._all_ends(committed)
         if None in committed.values():
             committed = self._from_starts(committed, at_s)
         return ArrivalSample(
             pipeline=self._pipeline, at_s=at_s, end_offsets=ends, committed=committed, fleet=fleet, control=control
         )
+
+    def _all_ends(self, committed: Mapping[int, int | None]) -> dict[int, int]:
+        """The ends; where a partition has no leader, and nobody can write to it, as they were before."""
+        found: dict[int, int] = {}
+        if not self._leaderless:
+            try:
+                return self._admin.end_offsets(self._topic)
+            except KafkaFailure as error:
+                if not error.retriable:
+                    raise
+                found = self._admin.led_end_offsets(self._topic)
+                lost = sorted(committed.keys() - found.keys())
+                if not lost or not found:
+                    raise
+                log.warning("arrivals.leaderless", extra={"pipeline": self._pipeline, "partitions": lost[:20]})
+        found = found or self._admin.led_end_offsets(self._topic)
+        lost = sorted(committed.keys() - found.keys())
+        self._leaderless = bool(lost)
+        # Before the first look at one, what is committed is the least that its end can be.
+        return {**{one: self._ends.get(one, committed[one] or 0) for one in lost}, **found}
 
     def _from_starts(self, committed: Mapping[int, int | None], at_s: float) -> dict[int, int | None]:
         """A group without a commit begins at the first record still kept: what retention has removed is no backlog."""

@@ -164,6 +164,12 @@ class Admin:
         """The next offset to be written, by partition. One request a broker, whatever is in the topic."""
         return self._offsets(topic, OffsetSpec.LATEST)
 
+    def led_end_offsets(self, topic: str) -> dict[int, int]:
+        """Likewise, of the partitions that have a leader; asking for the others fails for all."""
+        (entry,) = self._ask(f"describe the topic {topic}", lambda: self._client.describe_topics([topic]))
+        led = [one["partition_index"] for one in entry["partitions"] if one["leader_id"] >= 0]
+        return self._offsets(topic, OffsetSpec.LATEST, led)
+
     def start_offsets(self, topic: str) -> dict[int, int]:
         """The first offset still kept, by partition."""
         return self._offsets(topic, OffsetSpec.EARLIEST)
@@ -275,9 +281,9 @@ class Admin:
         self._client._manager.cluster._coordinators.clear()  # noqa: SLF001 - nothing public forgets it
         self._client._controller_id = None  # noqa: SLF001 - the same
 
-    def _offsets(self, topic: str, spec: OffsetSpec) -> dict[int, int]:
-        count = self._count(topic)
-        places = {TopicPartition(topic, number): spec for number in range(count)}
+    def _offsets(self, topic: str, spec: OffsetSpec, partitions: Iterable[int] | None = None) -> dict[int, int]:
+        asked = range(self._count(topic)) if partitions is None else partitions
+        places = {TopicPartition(topic, number): spec for number in asked}
         found = self._ask(f"read the offsets of {topic}", lambda: self._client.list_partition_offsets(places))
         return {place.partition: entry.offset for place, entry in found.items()}
 

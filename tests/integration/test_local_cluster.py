@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,8 @@ from kafka.structs import ConsumerGroupMetadata
 
 from penstock.local.cluster import LocalCluster
 from penstock.local.services import java_with_kafka
-from streams.errors import OutcomeUnknown
+from streams.arrivals import ArrivalSampler
+from streams.errors import BrokerUnavailable, OutcomeUnknown
 from streams.kafka import Admin, KafkaSettings, TopicSpec, new_producer, new_reader
 from streams.kafka.link import Link
 from streams.kafka.transactions import Transactions, open_transactions
@@ -88,3 +90,35 @@ def test_a_cluster_outlives_one_of_its_three_brokers(tmp_path: Path) -> None:
         assert sorted(int(value) for value in found if value.isdigit()) == list(range(120))
         assert sorted(value for value in found if not value.isdigit()) == [b"after", b"before"]
     assert not list((tmp_path / ".penstock").glob("node-*"))
+
+
+def test_arrivals_are_sampled_while_a_partition_has_no_leader(tmp_path: Path) -> None:
+    """A topic of one copy loses the partitions of a dead broker; the others are counted on, the lost ones stand."""
+    with LocalCluster.start(tmp_path, java_with_kafka(), nodes=3) as cluster:
+        settings = KafkaSettings(bootstrap_servers=cluster.bootstrap)
+        with Admin(settings, "test-cluster", retry_s=2) as admin:
+            admin.create_topics({"p.requests": TopicSpec(6, 1)})
+            producer = new_producer(settings, "test-cluster")
+            for number in range(60):
+                producer.send("p.requests", value=b"", partition=number % 6).get(timeout=60)
+            sampler = ArrivalSampler(admin, "p")
+            assert sampler.sample().end_offsets == dict.fromkeys(range(6), 10)
+
+            cluster.kill_node(2)
+            deadline = time.monotonic() + 60
+            led: dict[int, int] = {}
+            while not 0 < len(led) < 6:
+                assert time.monotonic() < deadline, "the dead broker still leads"
+                with contextlib.suppress(BrokerUnavailable):
+                    led = admin.led_end_offsets("p.requests")
+            for partition in led:
+                producer.send("p.requests", value=b"", partition=partition).get(timeout=60)
+            producer.close()
+            expected = {partition: 11 if partition in led else 10 for partition in range(6)}
+            assert sampler.sample().end_offsets == expected
+            assert sampler.sample().end_offsets == expected
+
+            cluster.mend()
+            while len(admin.led_end_offsets("p.requests")) < 6:
+                assert time.monotonic() < deadline + 60, "the broker that is back does not lead again"
+            assert sampler.sample().end_offsets == expected
