@@ -86,18 +86,25 @@ class ArrivalSampler:
                     raise
                 found = self._admin.led_end_offsets(self._topic)
                 lost = sorted(committed.keys() - found.keys())
-                if not lost or not found:
+                if not lost or not found or any(self._least_end(one, committed) is None for one in lost):
                     raise
                 log.warning("arrivals.leaderless", extra={"pipeline": self._pipeline, "partitions": lost[:20]})
         found = found or self._admin.led_end_offsets(self._topic)
         lost = sorted(committed.keys() - found.keys())
         self._leaderless = bool(lost)
-        # Before the first look at one, what is committed is the least that its end can be.
-        return {**{one: self._ends.get(one, committed[one] or 0) for one in lost}, **found}
+        return {**{one: self._least_end(one, committed) or 0 for one in lost}, **found}
+
+    def _least_end(self, partition: int, committed: Mapping[int, int | None]) -> int | None:
+        """Its end as last read; before the first look at it, what is committed there, the least that it can be.
+
+        A guess of 0 would make all that it holds look like arrivals when it is led again.
+        """
+        return self._ends.get(partition, committed[partition])
 
     def _from_starts(self, committed: Mapping[int, int | None], at_s: float) -> dict[int, int | None]:
         """A group without a commit begins at the first record still kept: what retention has removed is no backlog."""
-        if not 0 <= self._starts_until_s - at_s <= _STARTS_EVERY_S:
+        # A partition without a leader would fail this question for all of them; old starts do for a while.
+        if not self._leaderless and not 0 <= self._starts_until_s - at_s <= _STARTS_EVERY_S:
             self._starts = self._admin.start_offsets(self._topic)
             self._starts_until_s = at_s + _STARTS_EVERY_S
         return {

@@ -14,8 +14,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Seconds that a rise is read off: half of what smoothed traces and most real ramps take, and enough that chance gives
-#: a thousand requests a second less than 2 % of their rate in slope over ten seconds.
+#: Seconds that a rise is read off: half of what smoothed traces and most real ramps take, and enough that chance moves
+#: a thousand requests a second by less than 5 % of their rate over ten seconds.
 WINDOW_S = 8
 
 

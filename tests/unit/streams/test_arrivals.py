@@ -35,6 +35,8 @@ class Cluster:
     def start_offsets(self, topic: str) -> dict[int, int]:
         """First kept."""
         self.asked[f"starts {topic}"] += 1
+        if self.led != self.ends.keys():
+            raise BrokerUnavailable("no leader")
         return {0: 0, 1: 7}
 
     def committed(self, group: str, topic: str) -> dict[int, int | None]:
@@ -88,12 +90,24 @@ def test_a_partition_without_a_leader_stands_where_it_stood() -> None:
 
 
 def test_a_partition_never_seen_led_counts_from_its_commit() -> None:
-    """It is no narrower a pipeline, and no backlog that nobody has seen."""
+    """It is no narrower a pipeline; without a commit nothing is known of it, and 0 would be a burst later."""
     cluster = Cluster()
     cluster.led = {0}
-    assert ArrivalSampler(cluster, "digits", lambda: 5.0).sample().end_offsets == {0: 10, 1: 0}
+    with pytest.raises(BrokerUnavailable):
+        ArrivalSampler(cluster, "digits", lambda: 5.0).sample()
     cluster.commits = {0: 3, 1: 4}
     assert ArrivalSampler(cluster, "digits", lambda: 5.0).sample().end_offsets == {0: 10, 1: 4}
+
+
+def test_starts_are_not_asked_for_while_a_partition_has_no_leader() -> None:
+    """The question would fail for all: what was read before is used, however old."""
+    cluster, now_s = Cluster(), [100.0]
+    sampler = ArrivalSampler(cluster, "digits", lambda: now_s[0])
+    sampler.sample()
+    cluster.led = {0}
+    now_s[0] = 200.0
+    assert sampler.sample().committed == {0: 3, 1: 7}
+    assert cluster.asked["starts digits.requests"] == 1
 
 
 @pytest.mark.parametrize("led", [set(), {0, 1, 2}])
