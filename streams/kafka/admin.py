@@ -277,9 +277,15 @@ class Admin:
                 time.sleep(RETRY_PAUSE_S)
 
     def _forget_brokers(self) -> None:
-        """The library remembers for ever which broker coordinates a group and which controls the cluster."""
+        """The library remembers for ever which broker coordinates a group and which controls the cluster.
+
+        And for `metadata_max_age_ms` which brokers there are: one that is back before that leads partitions that it
+        does not ask.
+        """
         self._client._manager.cluster._coordinators.clear()  # noqa: SLF001 - nothing public forgets it
         self._client._controller_id = None  # noqa: SLF001 - the same
+        # What it cannot look at now, it looks at again by itself: the next try sees what came of it.
+        self._client._manager.cluster.request_update().add_errback(lambda _error: None)  # noqa: SLF001 - the same
 
     def _offsets(self, topic: str, spec: OffsetSpec, partitions: Iterable[int] | None = None) -> dict[int, int]:
         asked = range(self._count(topic)) if partitions is None else partitions

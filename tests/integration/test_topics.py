@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import pytest
@@ -119,6 +120,21 @@ def test_offsets_are_counted_by_partition(admin: Admin, kafka_settings: KafkaSet
     commit_offsets(reader, {place: 4 for place in reader.assignment() if place.partition == 2})
     reader.close(autocommit=False)
     assert admin.committed(group, topic) == {0: None, 1: None, 2: 4}
+
+
+def test_a_broker_that_is_back_is_asked_again(kafka_settings: KafkaSettings, pipeline: str) -> None:
+    """It was away when the library last looked which brokers there are, and leads a partition by now."""
+    settings = dataclasses.replace(kafka_settings, metadata_max_age_ms=600_000)
+    with Admin(settings, "test-admin", retry_s=5) as admin:
+        admin.create_topics({topics.requests(pipeline): TopicSpec(1, 1)})
+        assert admin.end_offsets(topics.requests(pipeline)) == {0: 0}
+        manager = admin._client._manager
+        (leader,) = manager.cluster.brokers()
+        # Another broker answers for it: by another number, at the same address.
+        stand_in = type(leader)(leader.node_id + 1, leader.host, leader.port, leader.rack)
+        manager.cluster._brokers = {stand_in.node_id: stand_in}
+        manager._conns.pop(leader.node_id).close()
+        assert admin.end_offsets(topics.requests(pipeline)) == {0: 0}
 
 
 def test_a_slot_scaled_in_leaves_at_once(admin: Admin, kafka_settings: KafkaSettings, pipeline: str) -> None:
