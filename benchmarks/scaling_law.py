@@ -1,11 +1,13 @@
 """Throughput over workers on a live pipeline: measured, and fitted to a line, Amdahl's law and the USL.
 
-    penstock up --local; penstock topics
-    python benchmarks/scaling_law.py [--config penstock.toml] [--workers 1 2 4 8] [--seconds 10] [--report DIR]
+    python benchmarks/scaling_law.py [--emulated 40,10,8] [--workers 1 2 4 8] [--seconds 10] [--report DIR]
+    python benchmarks/scaling_law.py --config penstock.toml ...
 
-Starts the workers itself (the first worker type of the settings, best an emulated device: then all can have one) and
-ends them. For each count a ramp around the stated capacity finds the knee, as `penstock loadtest` does. Counts that
-divide the partitions evenly scale; the others show the steps of ceil(P / n).
+By itself it starts an embedded broker and serves the digits model on an emulated device of A ms + B ms a row, at most N
+rows (so that each worker can have one), on 8 partitions. With `--config` it uses that pipeline, whose topics must be
+there, and the first worker type of it. It starts the workers and ends them. For each count a ramp around the stated
+capacity finds the knee, as `penstock loadtest` does. Counts that divide the partitions evenly scale; the others show
+the steps of ceil(P / n).
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,15 +28,26 @@ import numpy as np
 from autoscaler.actuators.launchers import SubprocessLauncher
 from autoscaler.planning.scaling_law import fit
 from penstock import settings
+from penstock.demo.digits import Training
+from penstock.errors import PenstockError
 from penstock.loadtest import run as tests
 from penstock.loadtest.ramp import rates_of
+from penstock.local.paths import cache_directory
+from penstock.local.services import LocalServices
 from penstock.page import COLOURS, INK, MUTED, draw, dress
 from penstock.template_launcher import TemplateLauncher
+from streams.errors import StreamsError
+from streams.kafka import Admin, KafkaSettings
+from streams.topics import TopicSettings, ensure_topics
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from penstock.loadtest.ramp import Knee
     from penstock.settings import Settings
 
+#: The pipeline of its own.
+PIPELINE, PARTITIONS = "scaling-law", 8
 #: The ramp, as shares of the stated capacity, and its steps.
 LOW, HIGH, STEPS = 0.8, 1.3, 4
 #: Longest wait for the workers to own all partitions, in seconds.
@@ -43,12 +57,46 @@ READY_S = 240.0
 def main() -> int:
     """Measure, fit, tell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, default=Path("penstock.toml"))
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--emulated", default="40,10,8", help="A,B,N: ms a batch, ms a row, most rows")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--report", type=Path)
     given = parser.parse_args()
-    tree = settings.load(given.config)
+    try:
+        with contextlib.ExitStack() as stack:
+            found = _measure(given, given.config or stack.enter_context(_own_pipeline(given.emulated)))
+    except (PenstockError, StreamsError) as error:
+        parser.error(str(error))
+    _tell(found, given.report)
+    return 0
+
+
+@contextlib.contextmanager
+def _own_pipeline(emulated: str) -> Iterator[Path]:
+    """The settings of a pipeline of the digits model, on a broker that ends with it."""
+    with tempfile.TemporaryDirectory(prefix="penstock-scaling-law-") as place, contextlib.ExitStack() as stack:
+        training = stack.enter_context(Training(cache_directory({}, Path.home()) / "models"))
+        services = stack.enter_context(LocalServices.start(Path(place) / "broker", ephemeral=True))
+        kafka = KafkaSettings(bootstrap_servers=services.bootstrap)
+        with Admin(kafka, "scaling-law") as admin:
+            ensure_topics(admin, PIPELINE, TopicSettings(partitions=PARTITIONS))
+        a_ms, b_ms, most = emulated.split(",")
+        config = Path(place) / "penstock.toml"
+        config.write_text(
+            f'[pipeline]\nname = "{PIPELINE}"\nmodel = "{training.result().model}"\n'
+            f'[kafka]\nbootstrap_servers = "{kafka.bootstrap_servers}"\n'
+            f"[topics]\npartitions = {PARTITIONS}\n"
+            f'[[worker_types]]\nname = "cpu"\ndevice = "emulated"\n'
+            f"[worker_types.curve]\na_s = {float(a_ms) / 1000}\nb_s = {float(b_ms) / 1000}\nmax_batch = {int(most)}\n",
+            encoding="utf-8",
+        )
+        yield config
+
+
+def _measure(given: argparse.Namespace, config: Path) -> list[tuple[int, float, Knee]]:
+    """Workers, stated capacity in records/s, and the knee, for each count that has one."""
+    tree = settings.load(config)
     asked = tests.inputs_of(None, tree.pipeline.model)
     launcher = TemplateLauncher(SubprocessLauncher())
     logs = tree.state_dir / "scaling-law"
@@ -57,10 +105,10 @@ def main() -> int:
     found: list[tuple[int, float, Knee]] = []
     try:
         for count in sorted(given.workers):
-            _start(launcher, tree, given.config, count=count, pids=pids, logs=logs)
+            _start(launcher, tree, config, count=count, pids=pids, logs=logs)
             stated = _stated(tree, count)
             outcome = tests.run(
-                tree, given.config, asked, rates=rates_of(LOW * stated, HIGH * stated, STEPS), step_s=given.seconds,
+                tree, config, asked, rates=rates_of(LOW * stated, HIGH * stated, STEPS), step_s=given.seconds,
                 seed=count, stated={tree.worker_types[0].name: tree.worker_types[0].curve}, tell=lambda *_: None,
             )  # fmt: skip
             if outcome.knee is None:
@@ -80,8 +128,7 @@ def main() -> int:
         for pid in pids:
             _await_end(launcher, pid)
         launcher.close()
-    _tell(found, given.report)
-    return 0
+    return found
 
 
 def _start(
