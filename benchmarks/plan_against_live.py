@@ -406,8 +406,10 @@ def _picture(
         many.yaxis.get_major_locator().set_params(integer=True)
         handles = [pair for axis in (upper, many) for pair in zip(*axis.get_legend_handles_labels(), strict=True)]
         upper.legend(
-            *zip(*handles, strict=True), frameon=False, labelcolor=INK, fontsize=8.5, loc="lower left", ncols=2
-        )
+            *zip(*handles, strict=True), frameon=False, labelcolor=INK, fontsize=8.5, ncols=2, loc="lower right",
+            bbox_to_anchor=(1, 1),
+        )  # fmt: skip
+        many.spines[:].set_visible(False)
         dress(upper, "Load and planned fleet")
         waits_ms = (log.seen_s - due_s[: log.sent]) * 1e3
         lower.plot(due_s[: log.sent], waits_ms, ".", color=COLOURS[0], markersize=1.2, alpha=0.5)
@@ -419,7 +421,7 @@ def _picture(
         for begin_s, end_s in stalls:
             lower.axvspan(begin_s, end_s, color=MUTED, alpha=0.35, linewidth=0)
         lower.set_xlim(0, length_s)
-        lower.set_ylim(0, None)
+        lower.set_ylim(0, 1.15 * lower.get_ylim()[1])
         lower.legend(frameon=False, labelcolor=INK, fontsize=8.5, ncols=4, loc="upper left")
         dress(lower, "Milliseconds from due to readable answer, live; grey: the machine stood still", x="seconds")
 
