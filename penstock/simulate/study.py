@@ -166,6 +166,12 @@ def _loads(scenario: Scenario, choice: Choice, watcher: Watcher) -> Iterator[Loa
 
 def _check(names: Sequence[str], choice: Choice) -> None:
     """What can be known to be wrong before anything is run."""
+    made = [name for name in names if name in PATTERNS]
+    if made and not choice.traces and dataclasses.replace(choice.stretch, length_s=None) != Stretch():
+        raise BadInput(
+            f"--pattern {made[0]} is made up: it has no start, no compression and no counts to smooth",
+            "leave --start, --compression and --smooth out, or give a --trace",
+        )
     for name in names:
         if name not in PATTERNS and name not in WINDOWS:
             raise BadInput(f"load {name!r} is not known", f"use one of: {', '.join([*PATTERNS, *WINDOWS])}")

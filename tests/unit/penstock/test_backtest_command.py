@@ -76,6 +76,8 @@ def test_json_is_clean_and_the_report_has_a_picture(tmp_path: Path, capsys: pyte
         (["--pattern", "azure_conv", "--start", "600"], "--pattern azure_conv is a window"),
         (["--pattern", "azure_conv", "--length", "600"], "--pattern azure_conv is a window"),
         (["--pattern", "ramp", "--rate", "nan"], "--rate"),
+        (["--pattern", "ramp", "--start", "60"], "--pattern ramp is made up"),
+        (["--pattern", "ramp", "--compression", "8"], "--pattern ramp is made up"),
     ],
 )
 def test_wrong_input_is_one_error_and_nothing_written(
