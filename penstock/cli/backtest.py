@@ -104,9 +104,10 @@ def command(
 
 def _check_window(pattern: str | None, start: float, length: float | None, compression: float) -> None:
     """A named window has its own stretch, a made-up load has none: options that would do nothing are refused."""
+    from autoscaler.simulation.patterns import PATTERNS  # noqa: PLC0415 - not needed for --help
     from penstock.simulate.windows import WINDOWS  # noqa: PLC0415 - not needed for --help
 
-    if pattern is not None and pattern not in WINDOWS and (start, compression) != (0.0, 1.0):
+    if pattern in PATTERNS and (start, compression) != (0.0, 1.0):
         raise InvalidInput(
             f"--pattern {pattern} is made up: it has no start and no compression",
             "leave --start and --compression out, or give a --trace",
