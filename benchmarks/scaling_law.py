@@ -66,8 +66,12 @@ def main() -> int:
     try:
         with contextlib.ExitStack() as stack:
             found = _measure(given, given.config or stack.enter_context(_own_pipeline(given.emulated)))
-    except (PenstockError, StreamsError) as error:
-        parser.error(str(error))
+    except PenstockError as error:
+        sys.stderr.write(f"Error: {error}\n")
+        return error.exit_code
+    except (StreamsError, ValueError) as error:
+        sys.stderr.write(f"Error: {error}\n")
+        return 1
     _tell(found, given.report)
     return 0
 
@@ -75,20 +79,24 @@ def main() -> int:
 @contextlib.contextmanager
 def _own_pipeline(emulated: str) -> Iterator[Path]:
     """The settings of a pipeline of the digits model, on a broker that ends with it."""
+    try:
+        a_ms, b_ms, most = (float(text) for text in emulated.split(","))
+    except ValueError as error:
+        msg = f"--emulated {emulated!r}: give three numbers, ms a batch, ms a row and most rows, e.g. 40,10,8"
+        raise ValueError(msg) from error
     with tempfile.TemporaryDirectory(prefix="penstock-scaling-law-") as place, contextlib.ExitStack() as stack:
         training = stack.enter_context(Training(cache_directory({}, Path.home()) / "models"))
         services = stack.enter_context(LocalServices.start(Path(place) / "broker", ephemeral=True))
         kafka = KafkaSettings(bootstrap_servers=services.bootstrap)
         with Admin(kafka, "scaling-law") as admin:
             ensure_topics(admin, PIPELINE, TopicSettings(partitions=PARTITIONS))
-        a_ms, b_ms, most = emulated.split(",")
         config = Path(place) / "penstock.toml"
         config.write_text(
             f'[pipeline]\nname = "{PIPELINE}"\nmodel = "{training.result().model}"\n'
             f'[kafka]\nbootstrap_servers = "{kafka.bootstrap_servers}"\n'
             f"[topics]\npartitions = {PARTITIONS}\n"
             f'[[worker_types]]\nname = "cpu"\ndevice = "emulated"\n'
-            f"[worker_types.curve]\na_s = {float(a_ms) / 1000}\nb_s = {float(b_ms) / 1000}\nmax_batch = {int(most)}\n",
+            f"[worker_types.curve]\na_s = {a_ms / 1000}\nb_s = {b_ms / 1000}\nmax_batch = {int(most)}\n",
             encoding="utf-8",
         )
         yield config
@@ -99,7 +107,8 @@ def _measure(given: argparse.Namespace, config: Path) -> list[tuple[int, float, 
     tree = settings.load(config)
     asked = tests.inputs_of(None, tree.pipeline.model)
     launcher = TemplateLauncher(SubprocessLauncher())
-    logs = tree.state_dir / "scaling-law"
+    # A pipeline of our own takes its state directory with it, and the logs are wanted most after a failure.
+    logs = (given.report or tree.state_dir) / "scaling-law"
     launcher.start(logs / "template.log")
     pids: list[int] = []
     found: list[tuple[int, float, Knee]] = []
@@ -176,7 +185,10 @@ def _tell(found: list[tuple[int, float, Knee]], report: Path | None) -> None:
             f"AICc {law.aicc:.1f}, worst {law.worst:.1%}{peak}"
         )
     top = max(counts)
-    print(f"Best: {laws[0].name}; {top} workers do {laws[0].efficiency(top):.1%} of {top} times one.")
+    if np.isfinite(laws[0].aicc):
+        print(f"Best: {laws[0].name}; {top} workers do {laws[0].efficiency(top):.1%} of {top} times one.")
+    else:
+        print("Too few counts of workers for AICc to choose between the laws: give one or two more.")
     if report is None:
         return
     report.mkdir(parents=True, exist_ok=True)

@@ -284,8 +284,8 @@ class Admin:
         """
         self._client._manager.cluster._coordinators.clear()  # noqa: SLF001 - nothing public forgets it
         self._client._controller_id = None  # noqa: SLF001 - the same
-        # What it cannot look at now, it looks at again by itself: the next try sees what came of it.
-        self._client._manager.cluster.request_update().add_errback(lambda _error: None)  # noqa: SLF001 - the same
+        # Not waited for: the next try sees what came of it.
+        self._client._manager.cluster.request_update()  # noqa: SLF001 - the same
 
     def _offsets(self, topic: str, spec: OffsetSpec, partitions: Iterable[int] | None = None) -> dict[int, int]:
         asked = range(self._count(topic)) if partitions is None else partitions

@@ -114,6 +114,7 @@ def test_a_table_for_people(scenario: str, capsys: pytest.CaptureFixture[str]) -
         (["--pattern", "nothing", "--policy", "keda"], "load 'nothing' is not known"),
         (["--pattern", "step5", "--policy", "keda", "--start", "60"], "--pattern step5 is made up"),
         (["--pattern", "step5", "--policy", "keda", "--compression", "8"], "--pattern step5 is made up"),
+        (["--pattern", "step5", "--policy", "keda", "--smooth", "60"], "--pattern step5 is made up"),
         (["--pattern", "nasa", "--policy", "keda"], "--traces DIR"),
         (["--suite", "all", "--policy", "keda"], "--suite all is not known"),
         (["--pattern", "constant", "--policy", "kedda"], "--policy kedda"),
