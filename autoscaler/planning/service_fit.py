@@ -40,8 +40,10 @@ ROUNDS = 20
 TOLERANCE = 0.10
 #: Share of the limit 1 / b that is reached at the knee.
 KNEE = 0.9
-#: Draws of the bootstrap for medians.
-DRAWS = 500
+#: Passes that the machine's level is looked for again: it stands still after two or three.
+PASSES = 5
+#: Fewest values whose median has a 95 % interval: of five, all lie on one side of it in 2 x 2^-5 > 5 % of cases.
+FEWEST = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class SizeTimes:
     """What was measured of one batch size."""
 
     rows: int
-    #: Median over all batches, with the 95 % interval of the median of rounds (bootstrap).
+    #: Median over the rounds at the machine's usual level, with its 95 % interval.
     seconds: float
     low: float
     high: float
@@ -106,24 +108,57 @@ class Best:
     rate_per_s: float
 
 
-def size_times(rows: int, rounds: Sequence[Sequence[float]], *, held_out: bool, seed: int = 0) -> SizeTimes:
+def median_interval(values: Sequence[float] | Floats) -> tuple[float, float]:
+    """The 95 % interval of a median, whatever the distribution: the values of ranks r and n + 1 - r (from 1).
+
+    r is the largest with P(fewer than r of n fall below the median) <= 2.5 %, binomial with 1/2 (H. A. David, H. N.
+    Nagaraja, Order Statistics, 2003, section 7.1). Fewer than `FEWEST` values do not allow it: their extremes are told.
+    """
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    if len(ordered) < FEWEST:
+        return float(ordered[0]), float(ordered[-1])
+    rank = int(stats.binom.ppf(0.025, len(ordered), 0.5))
+    return float(ordered[rank - 1]), float(ordered[-rank])
+
+
+def levels(medians: Floats) -> Floats:
+    """How slow the machine was in each round, all sizes alike, against its usual self.
+
+    A round's level is the median over the sizes of time / usual time of the size, usual times are medians of levelled
+    times; found by turns. What slows a whole round down is then no error of the line, which is about sizes.
+
+    Args:
+        medians: seconds, (rounds, sizes), positive.
+
+    Returns:
+        factors, (rounds,); their median is 1.
+    """
+    found = np.ones(len(medians))
+    for _ in range(PASSES):
+        usual = np.median(medians / found[:, None], axis=0)
+        found = np.median(medians / usual, axis=1)
+        found = found / np.median(found)
+    return found
+
+
+def size_times(
+    rows: int, rounds: Sequence[Sequence[float]], *, held_out: bool, level: Floats | None = None
+) -> SizeTimes:
     """Statistics of one size.
 
     Args:
         rows: of the batch.
-        rounds: seconds of each batch, by round. Rounds are far apart in time, so their medians are nearly independent;
+        rounds: seconds of each batch, by round. Rounds are apart in time, so their medians are nearly independent;
             batches within one are not.
         held_out: see `SizeTimes`.
-        seed: of the bootstrap.
+        level: of the machine by round, (rounds,), see `levels`; `None` = always the same.
     """
     every = np.concatenate([np.asarray(times, dtype=np.float64) for times in rounds])
-    medians = np.array([np.median(times) for times in rounds])
-    rng = np.random.default_rng(seed)
-    drawn = np.median(medians[rng.integers(0, len(medians), (DRAWS, len(medians)))], axis=1)
-    low, high = np.percentile(drawn, [2.5, 97.5])
+    medians = np.array([np.median(times) for times in rounds]) / (1.0 if level is None else level)
+    low, high = median_interval(medians)
     return SizeTimes(
-        rows, float(np.median(every)), float(low), float(high), float(every.mean()), float(np.percentile(every, 99)),
-        len(every), held_out,
+        rows, float(np.median(medians)), low, high, float(every.mean()), float(np.percentile(every, 99)), len(every),
+        held_out,
     )  # fmt: skip
 
 

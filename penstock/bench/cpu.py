@@ -24,8 +24,9 @@ def tree_cpu_s(pid: int) -> float:
 def machine_cpu_s() -> float:
     """Seconds that all cores together were busy since the machine started."""
     times = psutil.cpu_times()
-    # A guest's time is counted in the user's as well; waiting for a disk is idleness.
-    beside = ("idle", "iowait", "guest", "guest_nice")
+    # A guest's time is counted in the user's as well; waiting for a disk is idleness; what the hypervisor gave to its
+    # other guests was no program's here.
+    beside = ("idle", "iowait", "guest", "guest_nice", "steal")
     idle_s = sum(float(getattr(times, name, 0.0)) for name in beside)
     return float(sum(times)) - idle_s
 

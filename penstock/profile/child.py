@@ -18,7 +18,7 @@ import psutil
 from pydantic import TypeAdapter
 
 from autoscaler.model import ServiceCurve
-from autoscaler.planning.service_fit import fit_where_it_holds, size_times
+from autoscaler.planning.service_fit import fit_where_it_holds, levels, median_interval, size_times
 from inference_workers.batching import allowed_sizes, padded_size
 from inference_workers.device import Device, parse_device
 from inference_workers.model import ComputeFailed, ServedModel, configure_tensorflow
@@ -32,13 +32,19 @@ if TYPE_CHECKING:
 
     from autoscaler.planning.service_fit import SizeTimes
 
-#: Rounds over all sizes; the spread between them tells how far the figures can be trusted.
+#: Fewest rounds over all sizes for a figure to be trusted; the spread between them tells how far.
 ROUNDS = 12
-#: Rounds that are made however long they take, and after how many times the asked time no more begin: with four batches
-#: a size and round, a machine that is busy with other things, or a slow model, would take many times as long as asked.
-LEAST_ROUNDS, LONGEST = 4, 3.0
-#: Least batches of a size in a round, and the share of its time in a round that a size gets.
-FEWEST = 3
+#: Rounds that are made however long they take, and after how many times the asked time no more begin: a machine that is
+#: busy with other things, or a slow model, would take many times as long as asked.
+LEAST_ROUNDS, LONGEST = 4, 5.0
+#: Batches of a size in a round, after one that is not counted. Few, so that rounds are short: neighbours on the machine
+#: come and go within a second, and meet all sizes alike only where all are measured within less.
+BATCHES = 2
+#: Relative half width of the interval of a size's seconds at which it is known well enough: well below what the fit may
+#: be off. A noisy machine is measured for longer, up to `LONGEST`.
+KNOWN = 0.03
+#: Times that the half widths are looked at within the asked time.
+LOOKS = 10
 #: Shares of the closed-loop throughput at which the open loop is run.
 SHARES = (0.5, 0.7, 0.85)
 #: Most requests of an open-loop run, and how many times as long as planned it may take.
@@ -160,30 +166,51 @@ def _closed_loop(
 ) -> tuple[tuple[SizeTimes, ...], float, int]:
     """Batches back to back, in rounds over all sizes in a new order each: drift of the machine meets all alike.
 
+    Goes on for as long as was asked, and on a noisy machine until each size's seconds are known within `KNOWN`.
+
     Returns:
         the sizes' times, the typical spread of one size's medians over the rounds, and the rounds left out for time.
     """
     rng = np.random.default_rng(job.seed)
-    share_s = job.seconds / ROUNDS / len(sizes)
-    times: dict[int, list[list[float]]] = {rows: [] for rows, _ in sizes}
-    began_s, made = clock(), 0
-    while made < ROUNDS and (made < LEAST_ROUNDS or clock() - began_s < LONGEST * job.seconds):
+    times: list[list[list[float]]] = [[] for _ in sizes]
+    began_s, looked_s, made = clock(), 0.0, 0
+    while True:
+        spent_s = clock() - began_s
+        if made >= LEAST_ROUNDS and spent_s >= LONGEST * job.seconds:
+            break
+        if made >= ROUNDS and spent_s >= job.seconds and spent_s >= looked_s + job.seconds / LOOKS:
+            looked_s = spent_s
+            if _known_within(times) <= KNOWN:
+                break
         for place in rng.permutation(len(sizes)):
             rows = sizes[place][0]
             # What ran before has emptied the caches for it: that is no part of its time in a steady state.
             bench.batch(rows)
-            taken: list[float] = []
-            while len(taken) < FEWEST or sum(taken) < share_s:
-                taken.append(bench.batch(rows))
-            times[rows].append(taken)
+            times[place].append([bench.batch(rows) for _ in range(BATCHES)])
         made += 1
-        _tell("measuring", made / ROUNDS)
-    found = tuple(size_times(rows, times[rows], held_out=held, seed=job.seed) for rows, held in sizes)
-    spreads = []
-    for rounds in times.values():
-        quarter, median, three = np.percentile([np.median(taken) for taken in rounds], [25, 50, 75])
-        spreads.append((three - quarter) / median)
-    return found, float(np.median(spreads)), ROUNDS - made
+        longer = spent_s > job.seconds
+        _tell("measuring for longer, to be sure" if longer else "measuring", min(1.0, spent_s / job.seconds))
+    medians = _medians(times)
+    level = levels(medians)
+    found = tuple(
+        size_times(rows, rounds, held_out=held, level=level) for (rows, held), rounds in zip(sizes, times, strict=True)
+    )
+    quarter, median, three = np.percentile(medians, [25, 50, 75], axis=0)
+    return found, float(np.median((three - quarter) / median)), max(0, ROUNDS - made)
+
+
+def _medians(times: Sequence[Sequence[Sequence[float]]]) -> NDArray[np.float64]:
+    """Seconds, (rounds, sizes)."""
+    medians: NDArray[np.float64] = np.median(np.array(times), axis=2)
+    return medians.T
+
+
+def _known_within(times: Sequence[Sequence[Sequence[float]]]) -> float:
+    """Relative half width of the interval of the least known size."""
+    medians = _medians(times)
+    levelled = medians / levels(medians)[:, None]
+    widths = [(high - low) / 2 for low, high in map(median_interval, levelled.T)]
+    return float(np.max(widths / np.median(levelled, axis=0)))
 
 
 def _open_loops(bench: Bench, measured: tuple[SizeTimes, ...], job: Job) -> tuple[OpenLoop, ...]:

@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from penstock.profile import child
@@ -20,48 +21,66 @@ SIZES = child.tried_sizes(64)
 
 
 @dataclass
-class Slow:
-    """A device whose batches take as long as is said, in a time of its own."""
+class Played:
+    """A device whose batches take as long as is said, in a time of its own; noise makes each a random factor longer."""
 
     seconds: float
+    noise: float = 0.0
     now_s: float = 0.0
-    batches: int = 0
+
+    def __post_init__(self) -> None:
+        self._rng = np.random.default_rng(5)
 
     def batch(self, _: int) -> float:
         """One batch of any size."""
-        self.now_s += self.seconds
-        self.batches += 1
-        return self.seconds
+        took_s = self.seconds * float(self._rng.lognormal(0.0, self.noise))
+        self.now_s += took_s
+        return took_s
 
     def clock(self) -> float:
         """Its own time."""
         return self.now_s
 
 
-def _closed_loop(device: Slow) -> tuple[Any, float, int]:
+def _closed_loop(device: Played) -> tuple[Any, float, int]:
     bench: Any = device
     return child._closed_loop(bench, SIZES, JOB, device.clock)
 
 
+A_ROUND = (1 + child.BATCHES) * len(SIZES)
+
+
 def test_quick_batches_fill_the_time_that_was_asked_for() -> None:
     """All rounds, and about 20 seconds of them."""
-    device = Slow(0.001)
+    device = Played(0.001)
     sizes, _, left_out = _closed_loop(device)
     assert left_out == 0
     assert device.now_s == pytest.approx(20, rel=0.1)
     assert [size.rows for size in sizes] == [rows for rows, _ in SIZES]
 
 
+def test_a_noisy_machine_is_measured_until_the_sizes_are_known() -> None:
+    """Batches that differ by a third: 20 seconds are too few to know each size within 3 %."""
+    device = Played(0.002, noise=0.33)
+    sizes, spread, _ = _closed_loop(device)
+    assert 1.2 * JOB.seconds < device.now_s < child.LONGEST * JOB.seconds
+    assert spread > 0.2
+    assert all((size.high - size.low) / 2 <= child.KNOWN * size.seconds for size in sizes)
+    # Never longer than this, however little is known by then.
+    hopeless = Played(0.02, noise=1.0)
+    _closed_loop(hopeless)
+    assert hopeless.now_s == pytest.approx(child.LONGEST * JOB.seconds, rel=0.05)
+
+
 def test_slow_batches_cost_rounds_and_not_the_evening() -> None:
-    """Batches of half a second, four a size and round: 12 rounds would take more than four minutes."""
-    device = Slow(0.5)
+    """Batches of a second, three a size and round: 12 rounds would take almost eight minutes."""
+    device = Played(1.0)
     _, _, left_out = _closed_loop(device)
-    a_round_s = 4 * 0.5 * len(SIZES)
     assert left_out == child.ROUNDS - child.LEAST_ROUNDS
-    assert device.now_s == child.LEAST_ROUNDS * a_round_s
-    middling = Slow(0.14)
+    assert device.now_s == child.LEAST_ROUNDS * A_ROUND
+    middling = Played(0.3)
     assert 0 < _closed_loop(middling)[2] < left_out
-    assert middling.now_s <= child.LONGEST * JOB.seconds + 4 * 0.14 * len(SIZES)
+    assert middling.now_s <= child.LONGEST * JOB.seconds + 0.3 * A_ROUND
 
 
 def test_rounds_that_were_left_out_are_a_doubt() -> None:

@@ -9,11 +9,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from penstock.bench import candidates as names
-from penstock.bench import children, kafka_side, warm_up
+from penstock.bench import children, cpu, kafka_side, warm_up
 from penstock.bench.candidates import CANDIDATES, Candidate, select
 from penstock.bench.errors import UnknownRow
 from penstock.bench.kafka_side import TransactionLog
@@ -298,3 +299,15 @@ def test_a_window_that_ran_out_of_requests_says_so() -> None:
     assert at_once.used_up
     assert at_once.records == 0
     assert at_once.end is not None
+
+
+def test_what_the_hypervisor_took_is_no_other_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 100 s that the cores had, 30 were idle and 20 stolen: programs had 50."""
+    times = SimpleNamespace(user=40.0, system=10.0, idle=25.0, iowait=5.0, steal=20.0)
+
+    class Times(tuple[float, ...]):
+        def __getattr__(self, name: str) -> float:
+            return float(getattr(times, name))
+
+    monkeypatch.setattr(psutil, "cpu_times", lambda: Times(vars(times).values()))
+    assert cpu.machine_cpu_s() == 50.0
