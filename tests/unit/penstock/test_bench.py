@@ -306,6 +306,8 @@ def test_what_the_hypervisor_took_is_no_other_program(monkeypatch: pytest.Monkey
     times = SimpleNamespace(user=40.0, system=10.0, idle=25.0, iowait=5.0, steal=20.0)
 
     class Times(tuple[float, ...]):
+        __slots__ = ()
+
         def __getattr__(self, name: str) -> float:
             return float(getattr(times, name))
 
