@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 @click.command("loadtest", cls=StrictCommand)
 @config_option
-@click.option("--from", "first", type=click.FloatRange(0.1, 1e6), required=True, help="First rate, records a second.")
+@click.option("--from", "first", type=click.FloatRange(0.1, 1e6), required=True, help="First rate, requests a second.")
 @click.option("--to", "last", type=click.FloatRange(0.1, 1e6), required=True, help="Last rate.")
 @click.option("--steps", type=click.IntRange(2, 100), default=8, show_default=True, help="Rates, each a factor above.")
 @click.option("--seconds", type=click.FloatRange(4, 3600), default=15.0, show_default=True, help="Of each step.")
+@click.option("--rows", type=click.IntRange(1, 65536), default=1, show_default=True, help="Of each request.")
 @click.option(
     "--input", "inputs", type=click.Path(dir_okay=False, path_type=Path),
     help=".npz with an array for each input, rows first; zeros of the model's signature by default.",
@@ -43,6 +44,7 @@ def command(
     last: float,
     steps: int,
     seconds: float,
+    rows: int,
     inputs: Path | None,
     plan: Path | None,
     seed: int,
@@ -58,7 +60,8 @@ def command(
     from penstock import settings  # noqa: PLC0415 - not needed for --help
     from penstock.cli._letters import console  # noqa: PLC0415
     from penstock.loadtest import run  # noqa: PLC0415
-    from penstock.loadtest.report import HEAD, as_told, page, rows, verdict  # noqa: PLC0415
+    from penstock.loadtest.report import HEAD, as_told, page, verdict  # noqa: PLC0415
+    from penstock.loadtest.report import rows as steps_of  # noqa: PLC0415
     from penstock.page import write_whole  # noqa: PLC0415
 
     if last <= first:
@@ -68,7 +71,7 @@ def command(
     tree = settings.load(config)
     stated = {kind.name: kind.curve for kind in tree.worker_types} if plan is None else _curves(plan)
     asked = run.inputs_of(inputs, tree.pipeline.model)
-    found = _with_progress(tree, config, asked, stated, (first, last, steps, seconds, seed))
+    found = _with_progress(tree, config, asked, stated, (first, last, steps, seconds, seed), rows=rows)
     text = json.dumps(as_told(found), indent=1)
     if report is not None:
         report.mkdir(parents=True, exist_ok=True)
@@ -83,7 +86,7 @@ def command(
     table = Table(box=None, pad_edge=False)
     for name in HEAD:
         table.add_column(name.lstrip("#"), justify="right")
-    for row in rows(found):
+    for row in steps_of(found):
         table.add_row(*(Text(cell) for cell in row))
     screen = console()
     screen.print(table)
@@ -94,7 +97,7 @@ def command(
 
 def _with_progress(
     tree: Settings, config: Path, asked: dict[str, Any], stated: dict[str, ServiceCurve],
-    ramp: tuple[float, float, int, float, int],
+    ramp: tuple[float, float, int, float, int], *, rows: int,
 ) -> Outcome:  # fmt: skip
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
@@ -115,7 +118,7 @@ def _with_progress(
         try:
             return run.run(
                 tree, config, asked, rates=rates_of(first, last, steps), step_s=seconds, seed=seed, stated=stated,
-                tell=tell,
+                tell=tell, rows=rows,
             )  # fmt: skip
         except StreamsError as error:
             raise KafkaUnusable(str(error), "then run `penstock loadtest` again") from error

@@ -3,8 +3,10 @@
 Open loop: requests are due at their own Poisson moments, whatever becomes of those before, and each waits from when it
 was due. A generator that waits for answers would send less just when the system is slow, and would not see it.
 
-The knee is where the backlog begins to grow. In the first step that is overloaded the pipeline answers as fast as it
-can, so the knee is the rate of its answers there; its interval comes from a bootstrap over seconds.
+The knee is where the backlog begins to grow: of what was sent and has no answer yet, so that a generator that cannot
+keep up is no fault of the pipeline's. In the first step that is overloaded the pipeline answers as fast as it can, so
+the knee is the rate of its answers there; its interval comes from a bootstrap over seconds. From a step whose load was
+not really sent no knee is read: what the pipeline would have done with it is not known.
 """
 
 from __future__ import annotations
@@ -14,12 +16,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from autoscaler.model import ServiceCurve
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-
-    from autoscaler.model import ServiceCurve
 
     Floats = NDArray[np.float64]
 
@@ -44,8 +46,10 @@ class Step:
     rate_per_s: float
     offered_per_s: float
     answered_per_s: float
-    #: By how much the backlog grew, records a second.
+    #: By how much the backlog of what was sent grew, records a second.
     growth_per_s: float
+    #: By how much the generator fell behind what was due, records a second.
+    generator_growth_per_s: float
     #: From when each was due to its readable answer, in seconds; infinite = more than that share never had one.
     p50_s: float
     p99_s: float
@@ -56,6 +60,11 @@ class Step:
     def overloaded(self) -> bool:
         """Whether the pipeline fell behind."""
         return self.growth_per_s > GROWING * self.rate_per_s
+
+    @property
+    def offered(self) -> bool:
+        """Whether the load was really sent: the generator kept up with what was due."""
+        return self.generator_growth_per_s <= GROWING * self.rate_per_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +91,15 @@ def due_times(rates: Sequence[float], step_s: float, seed: int) -> Floats:
     return np.concatenate(parts)
 
 
+def per_request(curve: ServiceCurve, rows: int) -> ServiceCurve:
+    """The curve of a worker whose requests have `rows` rows each: in requests instead of rows."""
+    return ServiceCurve(curve.a_s, curve.b_s * rows, max(1, curve.max_batch // rows))
+
+
 def read_steps(
-    due_s: Floats, seen_s: Floats, rates: Sequence[float], step_s: float, within_s: float
-) -> tuple[Step, ...]:
+    due_s: Floats, seen_s: Floats, rates: Sequence[float], step_s: float, within_s: float, *,
+    late_s: Floats | None = None,
+) -> tuple[Step, ...]:  # fmt: skip
     """What became of each step that was sent.
 
     Args:
@@ -93,7 +108,9 @@ def read_steps(
         rates: of the steps.
         step_s: length of a step.
         within_s: the objective's time.
+        late_s: how late each was sent, (n,); `None` = none was.
     """
+    sent_s = due_s if late_s is None else due_s + late_s
     seen = np.sort(seen_s[~np.isnan(seen_s)])
     found = []
     for number, rate in enumerate(rates):
@@ -102,7 +119,8 @@ def read_steps(
         if not mine.any() or due_s[-1] < begin_s:
             break
         at = np.linspace(begin_s, end_s, POINTS)
-        backlog = np.searchsorted(due_s, at) - np.searchsorted(seen, at)
+        due, sent = np.searchsorted(due_s, at), np.searchsorted(sent_s, at)
+        backlog = sent - np.searchsorted(seen, at)
         waits = np.where(np.isnan(seen_s[mine]), np.inf, seen_s[mine] - due_s[mine])
         p50, p99 = np.quantile(waits, [0.5, 0.99], method="higher")
         answered = np.searchsorted(seen, end_s) - np.searchsorted(seen, begin_s)
@@ -112,6 +130,7 @@ def read_steps(
                 offered_per_s=float(mine.sum() / (end_s - begin_s)),
                 answered_per_s=float(answered / (end_s - begin_s)),
                 growth_per_s=float(np.polyfit(at, backlog, 1)[0]),
+                generator_growth_per_s=float(np.polyfit(at, due - sent, 1)[0]),
                 p50_s=float(p50),
                 p99_s=float(p99),
                 attainment=float(np.mean(waits <= within_s)),
@@ -121,9 +140,13 @@ def read_steps(
 
 
 def knee(steps: Sequence[Step], seen_s: Floats, step_s: float, *, seed: int = 0) -> Knee | None:
-    """The rate of answers in the first step that is overloaded, and stays so; `None` = the ramp never reached it."""
-    first = next((number for number in range(len(steps)) if all(step.overloaded for step in steps[number:])), None)
-    if first is None or first == len(steps):
+    """The rate of answers in the first step that is overloaded, and stays so; `None` = the ramp never reached it.
+
+    Only steps up to the first whose load was not really sent are looked at.
+    """
+    judged = really_offered(steps)
+    first = next((number for number in range(len(judged)) if all(step.overloaded for step in judged[number:])), None)
+    if first is None:
         return None
     begin_s, end_s = (first + SETTLE) * step_s, (first + 1) * step_s
     bins = max(4, round(end_s - begin_s))
@@ -135,11 +158,17 @@ def knee(steps: Sequence[Step], seen_s: Floats, step_s: float, *, seed: int = 0)
     return Knee(float(counts.mean() / width_s), float(low), float(high))
 
 
+def really_offered(steps: Sequence[Step]) -> Sequence[Step]:
+    """The steps before the first whose load the generator did not send."""
+    short = next((number for number, step in enumerate(steps) if not step.offered), len(steps))
+    return steps[:short]
+
+
 def highest_in_time(steps: Sequence[Step], share: float) -> float | None:
     """The rate of the last step before the first one that misses the objective; `None` = the first one does."""
     best = None
     for step in steps:
-        if step.attainment < share or step.overloaded:
+        if step.attainment < share or step.overloaded or not step.offered:
             break
         best = step.rate_per_s
     return best

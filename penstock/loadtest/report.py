@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from penstock.loadtest.ramp import really_offered
 from penstock.page import BAD, COLOURS, GOOD, INK, MUTED, Page, draw, dress
 
 if TYPE_CHECKING:
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
     from penstock.loadtest.ramp import Step
     from penstock.loadtest.run import Outcome
 
-HEAD = ("#asked, records/s", "#answered", "#backlog grows by", "#p50 ms", "#p99 ms", "#in time")
+HEAD = ("#asked, requests/s", "#answered", "#backlog grows by", "#p50 ms", "#p99 ms", "#in time")
 
 
 def as_told(found: Outcome) -> dict[str, Any]:
     """For programs; what is not known, and what never ends, is null."""
     told = asdict(found)
     for step, of in zip(told["steps"], found.steps, strict=True):
-        step["overloaded"] = of.overloaded
+        step["overloaded"], step["offered"] = of.overloaded, of.offered
         for name in ("p50_s", "p99_s"):
             step[name] = step[name] if np.isfinite(step[name]) else None
     return told
@@ -35,31 +36,47 @@ def rows(found: Outcome) -> Iterator[tuple[str, ...]]:
     for step in found.steps:
         yield (
             f"{step.rate_per_s:,.1f}", f"{step.answered_per_s:,.1f}",
-            f"{step.growth_per_s:,.1f}" + (" (overloaded)" if step.overloaded else ""), _ms(step.p50_s),
-            _ms(step.p99_s), f"{step.attainment:.2%}",
+            f"{step.growth_per_s:,.1f}" + _remark(step), _ms(step.p50_s), _ms(step.p99_s), f"{step.attainment:.2%}",
         )  # fmt: skip
+
+
+def _remark(step: Step) -> str:
+    if not step.offered:
+        return " (not all sent)"
+    return " (overloaded)" if step.overloaded else ""
 
 
 def verdict(found: Outcome, objective: Objective) -> Iterator[str]:
     """The answer, a sentence each."""
     share, within = f"{objective.share:.4g}", f"{objective.within_s * 1000:g} ms"
+    offered = really_offered(found.steps)
+    short = found.steps[len(offered)] if len(offered) < len(found.steps) else None
     if found.knee is None:
-        top = found.steps[-1].rate_per_s if found.steps else 0.0
-        yield f"No knee up to {top:,.1f} records/s: choose a higher --to."
+        top = offered[-1].rate_per_s if offered else 0.0
+        if short is None:
+            yield f"No knee up to {top:,.1f} requests/s: choose a higher --to."
+        else:
+            yield (
+                f"No knee up to {top:,.1f} requests/s, and more could not be sent: at {short.rate_per_s:,.1f} the "
+                f"generator fell behind by {short.generator_growth_per_s:,.1f}/s. Give requests more --rows, or send "
+                "from another machine."
+            )
     else:
         knee = found.knee
-        yield f"Knee: {knee.per_s:,.1f} records/s [{knee.low:,.1f}, {knee.high:,.1f}]."
+        yield f"Knee: {knee.per_s:,.1f} requests/s [{knee.low:,.1f}, {knee.high:,.1f}]."
         curves = (("the curves that workers report", found.foretold_per_s), ("the stated ones", found.stated_per_s))
         for name, value in curves:
             if value is not None:
-                yield f"Foretold by {name}: {value:,.1f} records/s ({knee.per_s / value - 1:+.1%} measured)."
+                yield f"Foretold by {name}: {value:,.1f} requests/s ({knee.per_s / value - 1:+.1%} measured)."
     if found.highest_in_time_per_s is None:
         yield f"Not even the first step answers {share} within {within}."
     else:
-        yield f"{share} within {within} up to {found.highest_in_time_per_s:,.1f} records/s, the last step that did."
+        yield f"{share} within {within} up to {found.highest_in_time_per_s:,.1f} requests/s, the last step that did."
     yield f"Besides waiting and service a request needs {found.overhead_s * 1000:.1f} ms (plan: --overhead-ms)."
     workers = ", ".join(f"{member.name} ({member.partitions})" for member in found.members)
     yield f"{len(found.members)} workers with their partitions of {found.partitions}: {workers}."
+    if found.rows > 1:
+        yield f"Each request has {found.rows} rows: {found.rows} times as many rows a second."
     if found.unanswered:
         yield f"{found.unanswered:,} of {found.requests:,} requests had no answer when the test ended."
     late_ms = found.late_p99_s * 1000
@@ -69,7 +86,8 @@ def verdict(found: Outcome, objective: Objective) -> Iterator[str]:
 def page(found: Outcome, objective: Objective, png: Path | None = None) -> str:
     """The report as one file; its picture as pixels too where `png` says."""
     said = list(verdict(found, objective))
-    made = Page("Load test", f"{found.requests:,} requests, open loop, measured from when each was due")
+    asked = f"{found.requests:,} requests of {found.rows} row{'s' if found.rows > 1 else ''}"
+    made = Page("Load test", f"{asked}, open loop, measured from when each was due")
     made.lead(said[0])
     made.picture(
         draw(lambda figure: _picture(figure, found, objective), 11, 3.6, png),
@@ -94,7 +112,7 @@ def _picture(figure: Any, found: Outcome, objective: Objective) -> None:
     left.set_xlim(0, None)
     left.set_ylim(0, None)
     left.legend(frameon=False, labelcolor=INK, fontsize=8.5, loc="lower right")
-    dress(left, "Answered, records a second", x="asked, records a second")
+    dress(left, "Answered, requests a second", x="asked, requests a second")
     for name, colour, get in (("p50", COLOURS[1], _p50), ("p99", COLOURS[0], _p99)):
         for step in found.steps:
             face = "white" if step.overloaded else colour
@@ -108,7 +126,7 @@ def _picture(figure: Any, found: Outcome, objective: Objective) -> None:
     right.minorticks_off()
     right.set_xlim(0, None)
     right.legend(frameon=False, labelcolor=INK, fontsize=8.5)
-    dress(right, "Milliseconds from due to readable answer", x="asked, records a second")
+    dress(right, "Milliseconds from due to readable answer", x="asked, requests a second")
 
 
 def _p50(step: Step) -> float:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,16 @@ from autoscaler.model import WorkerReport, WorkerState
 from autoscaler.simulation.fleet import latencies_s
 from penstock.demo.surroundings import environment
 from penstock.errors import InvalidInput, PenstockError
-from penstock.loadtest.ramp import Member, due_times, foretold, highest_in_time, knee, read_steps
+from penstock.loadtest.ramp import (
+    ARREARS_S,
+    Member,
+    due_times,
+    foretold,
+    highest_in_time,
+    knee,
+    per_request,
+    read_steps,
+)
 from streams import telemetry, topics
 from streams.errors import MalformedTelemetry
 from streams.kafka import Admin, new_reader
@@ -64,6 +74,8 @@ class Outcome:
 
     members: tuple[Member, ...]
     partitions: int
+    #: Rows of each request; rates are of requests.
+    rows: int
     steps: tuple[Step, ...]
     knee: Knee | None
     #: By the curves that the workers report now, and by those that the settings (or a profile) state, records a second;
@@ -163,7 +175,7 @@ def members(tree: Settings) -> tuple[tuple[Member, ...], int]:
 
 def run(
     tree: Settings, config: Path, inputs: Mapping[str, NDArray[Any]], *, rates: tuple[float, ...], step_s: float,
-    seed: int, stated: Mapping[str, ServiceCurve], tell: Callable[[str, int, int, int], None],
+    seed: int, stated: Mapping[str, ServiceCurve], tell: Callable[[str, int, int, int], None], rows: int = 1,
 ) -> Outcome:  # fmt: skip
     """Send the ramp.
 
@@ -176,33 +188,40 @@ def run(
         seed: of the moments.
         stated: curves by worker type that a plan was made with.
         tell: is told the phase, how many were sent, answered, and are to be sent in all.
+        rows: of each request.
 
     Raises:
+        InvalidInput: a request has more rows than a worker's batch.
         LoadTestFailed: nobody serves, or the generator died.
         StreamsError: Kafka cannot be reached.
     """
-    _, partitions = members(tree)
+    before, partitions = members(tree)
+    least = min(before, key=lambda member: member.curve.max_batch)
+    if rows > least.curve.max_batch:
+        raise InvalidInput(
+            f"--rows {rows}: {least.name} takes at most {least.curve.max_batch} rows a batch", "ask for fewer"
+        )
     due_s = due_times(rates, step_s, seed)
     log = send(
-        config, inputs, due_s, rates=rates, step_s=step_s,
+        config, inputs, due_s, rates=rates, step_s=step_s, rows=rows, most_late_s=ARREARS_S,
         tell=lambda phase, sent, answered: tell(phase, sent, answered, len(due_s)),
     )  # fmt: skip
     sent, seen_s = log.sent, log.seen_s
     # After the ramp each worker knows its curve.
-    after, _ = members(tree)
-    steps = read_steps(due_s[:sent], seen_s, rates, step_s, tree.pipeline.objective.within_s)
+    after = tuple(replace(member, curve=per_request(member.curve, rows)) for member in members(tree)[0])
+    steps = read_steps(due_s[:sent], seen_s, rates, step_s, tree.pipeline.objective.within_s, late_s=log.late_s)
     first = due_s[:sent] < step_s
     replayed = latencies_s(
         due_s[:sent][first], np.arange(sent)[first] % partitions, partitions=partitions, workers=len(after),
         curve=after[0].curve,
     )  # fmt: skip
     named = tuple(
-        Member(member.name, curve, member.partitions)
+        replace(member, curve=per_request(curve, rows))
         for member in after
         if (curve := next((c for name, c in stated.items() if f"-{name}-" in member.name), None)) is not None
     )
     return Outcome(
-        members=after, partitions=partitions, steps=steps, knee=knee(steps, seen_s, step_s),
+        members=after, partitions=partitions, rows=rows, steps=steps, knee=knee(steps, seen_s, step_s),
         foretold_per_s=foretold(after, partitions), stated_per_s=foretold(named, partitions) if named else None,
         highest_in_time_per_s=highest_in_time(steps, tree.pipeline.objective.share),
         overhead_s=max(0.0, steps[0].p50_s - float(np.median(replayed))) if steps else 0.0,
@@ -214,7 +233,7 @@ def run(
 def send(
     config: Path, inputs: Mapping[str, NDArray[Any]], due_s: NDArray[np.float64], *, rates: Sequence[float],
     step_s: float, partition_of: NDArray[np.integer[Any]] | None = None, begins: Callable[[float], None] | None = None,
-    tell: Callable[[str, int, int], None],
+    rows: int = 1, most_late_s: float = math.inf, tell: Callable[[str, int, int], None],
 ) -> TrafficLog:  # fmt: skip
     """Send requests at their moments from a process of its own, and note when each answer could be read.
 
@@ -226,6 +245,8 @@ def send(
         step_s: seconds a step.
         partition_of: partition of each request, (n,); round all of them by default.
         begins: is told the start as Unix time, just before it.
+        rows: of each request, taken from `inputs` one after the other and over again.
+        most_late_s: seconds by which the generator may be late before it gives up.
         tell: is told the phase, how many were sent, and how many answered.
 
     Raises:
@@ -234,7 +255,10 @@ def send(
     with tempfile.TemporaryDirectory() as place:
         directory = Path(place)
         prefix = f"load-{uuid.uuid4().hex[:8]}-"
-        words = {"config": str(config.resolve()), "rates": tuple(rates), "step_s": step_s, "prefix": prefix}
+        words = {
+            "config": str(config.resolve()), "rates": tuple(rates), "step_s": step_s, "prefix": prefix, "rows": rows,
+            "most_late_s": most_late_s,
+        }  # fmt: skip
         (directory / "plan.json").write_text(json.dumps(words), encoding="utf-8")
         arrays_of: dict[str, Any] = {f"input.{name}": array for name, array in inputs.items()}
         if partition_of is not None:

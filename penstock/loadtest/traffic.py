@@ -1,8 +1,8 @@
 """The load of a test, a process of its own: `python -m penstock.loadtest.traffic DIRECTORY`.
 
 Sends each request when it is due, never waits for an answer, and notes when each answer could first be read by a
-`read_committed` reader. Ends the ramp early once the pipeline is hopelessly behind. A line on stdin says when its
-second 0 is, as Unix time. `plan.npz` may say by `partition_of` where each request goes; else they go round.
+`read_committed` reader. Ends the ramp early once the pipeline, or it itself, is hopelessly behind. A line on stdin says
+when its second 0 is, as Unix time. `plan.npz` may say by `partition_of` where each request goes; else they go round.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,11 @@ from penstock.settings import load
 from streams import topics
 from streams.kafka import new_producer, new_reader
 from streams.records import Encoding, encode_request, result_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
 
 #: Seconds between two lines of progress.
 PROGRESS_S = 0.5
@@ -79,11 +84,7 @@ def main(directory: Path) -> None:
     rates, step_s, prefix = words["rates"], words["step_s"], words["prefix"]
     tree = load(Path(words["config"]))
     requests = topics.requests(tree.pipeline.name)
-    rows = len(next(iter(inputs.values())))
-    values = [
-        encode_request({name: array[row : row + 1] for name, array in inputs.items()}, encoding=Encoding.BINARY)
-        for row in range(rows)
-    ]
+    values = [encode_request(asked, encoding=Encoding.BINARY) for asked in requests_of(inputs, words["rows"])]
     reader = new_reader(tree.kafka, [topics.results(tree.pipeline.name)], client_id="penstock-loadtest")
     receiver = Receiver(reader, prefix, len(due_s))
     producer = new_producer(tree.kafka, "penstock-loadtest")
@@ -101,7 +102,7 @@ def main(directory: Path) -> None:
             time.sleep(wait_s)
         now_s = time.time()
         late_s[number] = now_s - at_s
-        value, headers = values[number % rows]
+        value, headers = values[number % len(values)]
         name = f"{prefix}{number}".encode()
         producer.send(
             requests, value=value, key=name, headers=[("request-id", name), *headers],
@@ -112,7 +113,8 @@ def main(directory: Path) -> None:
             told_s = now_s
             _tell("running", sent, receiver.count)
             rate = rates[min(len(rates) - 1, int((now_s - started_at_s) / step_s))]
-            if sent - receiver.count > rate * max(ARREARS_S, step_s) or os.getppid() != parent:
+            behind = sent - receiver.count > rate * max(ARREARS_S, step_s) or late_s[number] > words["most_late_s"]
+            if behind or os.getppid() != parent:
                 break
     producer.flush()
     receiver.last_at_s = max(receiver.last_at_s, time.time())
@@ -123,6 +125,15 @@ def main(directory: Path) -> None:
     producer.close()
     np.savez(directory / "log.npz", sent=sent, seen_s=receiver.seen_at_s[:sent] - started_at_s, late_s=late_s[:sent])
     _tell("done", sent, receiver.count)
+
+
+def requests_of(inputs: Mapping[str, NDArray[Any]], rows: int) -> list[dict[str, NDArray[Any]]]:
+    """What is asked in turn: each row of `inputs` with those after it, `rows` in all, round and round."""
+    count = len(next(iter(inputs.values())))
+    return [
+        {name: array[(np.arange(first, first + rows)) % count] for name, array in inputs.items()}
+        for first in range(count)
+    ]
 
 
 def _tell(phase: str, sent: int, received: int) -> None:

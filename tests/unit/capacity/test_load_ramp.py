@@ -8,9 +8,19 @@ import pytest
 from autoscaler.model import Objective, ServiceCurve
 from autoscaler.simulation.fleet import queue_latencies_s
 from penstock.cli.main import run
-from penstock.loadtest.ramp import Member, due_times, foretold, highest_in_time, knee, rates_of, read_steps
+from penstock.loadtest.ramp import (
+    Member,
+    due_times,
+    foretold,
+    highest_in_time,
+    knee,
+    per_request,
+    rates_of,
+    read_steps,
+)
 from penstock.loadtest.report import page, verdict
 from penstock.loadtest.run import Outcome
+from penstock.loadtest.traffic import requests_of
 
 #: 20 ms + 5 ms a row, at most 16: 160 a second.
 CURVE = ServiceCurve(0.020, 0.005, 16)
@@ -68,6 +78,51 @@ def test_a_ramp_that_ends_early_has_no_knee(ramp: tuple[np.ndarray, np.ndarray])
     assert knee(read_steps(due_s[few], seen_s[few], RATES, STEP_S, 1.0), seen_s[few], STEP_S) is None
 
 
+def test_a_generator_that_falls_behind_is_no_knee() -> None:
+    """A pipeline of 500 a second, a generator that sends 140: the backlog of what is due is the generator's.
+
+    Read from what was due, 140 a second was the knee, with a tight interval.
+    """
+    due_s = due_times(RATES, STEP_S, seed=3)
+    sent_s = np.empty_like(due_s)
+    at_s = 0.0
+    for number, due in enumerate(due_s):
+        at_s = max(due, at_s + 1 / 140)
+        sent_s[number] = at_s
+    seen_s = np.array(queue_latencies_s(sent_s.tolist(), ServiceCurve(0.020, 0.0, 10))) + sent_s
+    steps = read_steps(due_s, seen_s, RATES, STEP_S, within_s=1.0, late_s=sent_s - due_s)
+    assert [step.offered for step in steps] == [rate < 140 for rate in RATES]
+    assert not any(step.overloaded for step in steps)
+    assert knee(steps, seen_s, STEP_S) is None
+    best = highest_in_time(steps, 0.99)
+    assert best is not None
+    assert best < 140
+    found = Outcome((Member("a", CURVE, 8),), 8, 1, steps, None, 500.0, None, best, 0.01, 5, 0, 30.0)
+    first = next(verdict(found, Objective()))
+    assert first.startswith(f"No knee up to {best:,.1f} requests/s, and more could not be sent: at 160.0 ")
+    assert "--rows" in first
+
+
+def test_a_knee_beyond_what_was_sent_is_not_read() -> None:
+    """A pipeline of 100 a second, and a generator that falls behind at 160: the steps up to there tell the knee."""
+    due_s = due_times(RATES, STEP_S, seed=3)
+    late_s = np.where(due_s > 4 * STEP_S, due_s - 4 * STEP_S, 0.0)
+    seen_s = due_s + late_s + np.array(queue_latencies_s(due_s.tolist(), ServiceCurve(0.0, 0.01, 1)))
+    steps = read_steps(due_s, seen_s, RATES, STEP_S, within_s=1.0, late_s=late_s)
+    assert [step.offered for step in steps[:5]] == [True, True, True, True, False]
+    found = knee(steps, seen_s, STEP_S)
+    assert found is not None
+    assert found.per_s == pytest.approx(100, rel=0.05)
+
+
+def test_requests_of_several_rows() -> None:
+    """Rows follow each other round the input; a worker that takes 16 rows a batch takes 3 requests of 5."""
+    asked = requests_of({"x": np.arange(4)}, 3)
+    assert [one["x"].tolist() for one in asked] == [[0, 1, 2], [1, 2, 3], [2, 3, 0], [3, 0, 1]]
+    assert per_request(CURVE, 5) == ServiceCurve(0.020, 0.025, 3)
+    assert per_request(CURVE, 1) == CURVE
+
+
 def test_the_first_full_worker_decides() -> None:
     """Of 10 partitions one has 6 and one 4: the first is full at 160 x 10 / 6. Without an owner nothing is foretold."""
     assert foretold([Member("a", CURVE, 6), Member("b", CURVE, 4)], 10) == pytest.approx(160 * 10 / 6)
@@ -79,11 +134,11 @@ def test_the_report_compares_the_knee_with_what_was_foretold(ramp: tuple[np.ndar
     due_s, seen_s = ramp
     steps = read_steps(due_s, seen_s, RATES, STEP_S, within_s=1.0)
     found = Outcome(
-        (Member("a", CURVE, 8),), 8, steps, knee(steps, seen_s, STEP_S), 160.0, 170.0, 80.0, 0.01, 5, 0, 0.0
+        (Member("a", CURVE, 8),), 8, 1, steps, knee(steps, seen_s, STEP_S), 160.0, 170.0, 80.0, 0.01, 5, 0, 0.0
     )
     said = list(verdict(found, Objective()))
     assert said[0].startswith("Knee: ")
-    assert "Foretold by the stated ones: 170.0 records/s" in said[2]
+    assert "Foretold by the stated ones: 170.0 requests/s" in said[2]
     assert page(found, Objective()).index("Knee: ") < page(found, Objective()).index("<svg")
 
 
