@@ -69,7 +69,7 @@ def command(
     if (first + last) / 2 * steps * seconds > run.MOST_REQUESTS:
         raise InvalidInput(f"--to {last:g} in {steps} steps of {seconds:g} s", "ask for fewer requests")
     tree = settings.load(config)
-    stated = {kind.name: kind.curve for kind in tree.worker_types} if plan is None else _curves(plan)
+    stated = run.stated_curves(tree.worker_types) if plan is None else _curves(plan)
     asked = run.inputs_of(inputs, tree.pipeline.model)
     found = _with_progress(tree, config, asked, stated, (first, last, steps, seconds, seed), rows=rows)
     text = json.dumps(as_told(found), indent=1)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autoscaler.model import WorkerReport, WorkerState
+from autoscaler.model import WorkerReport, WorkerState, WorkerType
 from autoscaler.simulation.fleet import latencies_s
 from penstock.demo.surroundings import environment
 from penstock.errors import InvalidInput, PenstockError
@@ -133,6 +133,12 @@ def inputs_of(path: Path | None, model: Path) -> dict[str, NDArray[Any]]:
     if len(rows) != 1 or 0 in rows:
         raise InvalidInput(f"{path}: arrays with {sorted(rows)} rows", "give each input as many rows, at least one")
     return found
+
+
+def stated_curves(kinds: Sequence[WorkerType]) -> dict[str, ServiceCurve]:
+    """Curves by worker type that somebody has stated: the default stands for "not known yet" and foretells nothing."""
+    unknown = WorkerType().curve
+    return {kind.name: kind.curve for kind in kinds if kind.device == "emulated" or kind.curve != unknown}
 
 
 def members(tree: Settings) -> tuple[tuple[Member, ...], int]:

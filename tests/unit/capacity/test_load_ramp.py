@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from autoscaler.model import Objective, ServiceCurve
+from autoscaler.model import Objective, ServiceCurve, WorkerType
 from autoscaler.simulation.fleet import queue_latencies_s
 from penstock.cli.main import run
 from penstock.loadtest.ramp import (
@@ -19,7 +19,7 @@ from penstock.loadtest.ramp import (
     read_steps,
 )
 from penstock.loadtest.report import page, verdict
-from penstock.loadtest.run import Outcome
+from penstock.loadtest.run import Outcome, stated_curves
 from penstock.loadtest.traffic import requests_of
 
 #: 20 ms + 5 ms a row, at most 16: 160 a second.
@@ -121,6 +121,12 @@ def test_requests_of_several_rows() -> None:
     assert [one["x"].tolist() for one in asked] == [[0, 1, 2], [1, 2, 3], [2, 3, 0], [3, 0, 1]]
     assert per_request(CURVE, 5) == ServiceCurve(0.020, 0.025, 3)
     assert per_request(CURVE, 1) == CURVE
+
+
+def test_a_curve_that_nobody_stated_foretells_nothing() -> None:
+    """The default curve of a real device is an assumption; an emulated device has exactly the curve of its type."""
+    kinds = (WorkerType("cpu"), WorkerType("gpu", curve=CURVE), WorkerType("made", device="emulated"))
+    assert stated_curves(kinds) == {"gpu": CURVE, "made": WorkerType().curve}
 
 
 def test_the_first_full_worker_decides() -> None:
