@@ -26,8 +26,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emulated_pipeline import curve_of, prepare, settle
+
 from autoscaler.actuators.launchers import SubprocessLauncher
-from autoscaler.model import Objective, ServiceCurve
+from autoscaler.model import Objective
 from penstock import settings
 from penstock.analyse.source import from_file
 from penstock.demo.digits import INPUT, Training
@@ -45,12 +47,13 @@ from penstock.profile.run import check_model, profile
 from penstock.template_launcher import TemplateLauncher
 from penstock.verify.fleet import Fleet
 from penstock.verify.surroundings import machine
-from streams.kafka import Admin, KafkaSettings
-from streams.topics import TopicSettings, ensure_topics
+from streams.kafka import KafkaSettings
+from streams.topics import TopicSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from autoscaler.model import ServiceCurve
     from penstock.demo.digits import Digits
     from penstock.plan.planner import Plan
     from penstock.plan.rehearsal import Figures, Rehearsal
@@ -105,8 +108,7 @@ def main() -> int:
 
 
 def _measure(given: argparse.Namespace, place: Path) -> dict[str, Any]:
-    a_ms, b_ms, batch = (float(text) for text in given.emulated.split(","))
-    curve = ServiceCurve(a_ms / 1000, b_ms / 1000, int(batch))
+    curve = curve_of(given.emulated)
     objective = Objective(given.objective_ms / 1000, 0.99)
     report = given.report or place
     report.mkdir(parents=True, exist_ok=True)
@@ -164,42 +166,16 @@ class _Pipeline:
     """One pipeline with its topics, settings and workers."""
 
     def __init__(
-        self, name: str, place: Path, *, kafka: KafkaSettings, digits: Digits, curve: ServiceCurve,
-        objective: Objective, launcher: TemplateLauncher, logs: Path, partitions: int,
-    ) -> None:  # fmt: skip
-        self.name, self.partitions, self.asked = name, partitions, {INPUT: digits.images}
-        with Admin(kafka, "plan-against-live") as admin:
-            ensure_topics(admin, name, TopicSettings(partitions=partitions))
-        self.config = place / name / "penstock.toml"
-        self.config.parent.mkdir()
-        self.config.write_text(
-            f'[pipeline]\nname = "{name}"\nmodel = "{digits.model}"\n'
-            f"[pipeline.objective]\nwithin_s = {objective.within_s}\nshare = {objective.share}\n"
-            f'[kafka]\nbootstrap_servers = "{kafka.bootstrap_servers}"\n'
-            f"[topics]\npartitions = {partitions}\n"
-            f'[[worker_types]]\nname = "{TYPE}"\ndevice = "emulated"\n'
-            f"[worker_types.curve]\na_s = {curve.a_s}\nb_s = {curve.b_s}\nmax_batch = {curve.max_batch}\n",
-            encoding="utf-8",
-        )
+        self, name: str, place: Path, *, launcher: TemplateLauncher, logs: Path, digits: Digits, **prepared: Any
+    ) -> None:
+        self.name, self.asked = name, {INPUT: digits.images}
+        self.config = prepare(place, name, digits=digits, worker_type=TYPE, **prepared)
         self.tree = settings.load(self.config, {})
         self.fleet = Fleet(self.config, launcher, logs / name)
 
     def start(self, number: int) -> Worker:
         """Start the worker of that number."""
         return self.fleet.start(f"{self.name}-{TYPE}-{number}")
-
-    def settle(self, count: int) -> None:
-        """Wait until so many workers own all partitions between them, as evenly as can be."""
-        deadline = time.monotonic() + SETTLED_S
-        most = -(-self.partitions // count)
-        while time.monotonic() < deadline:
-            try:
-                owned = [one.partitions for one in tests.members(self.tree)[0]]
-            except tests.LoadTestFailed:
-                continue
-            if len(owned) == count and sum(owned) == self.partitions and max(owned) <= most:
-                return
-        raise SystemExit(f"{count} workers did not share the partitions within {SETTLED_S:g} s")
 
 
 def _calibrated(pipeline: _Pipeline) -> tuple[float, float]:
@@ -210,7 +186,7 @@ def _calibrated(pipeline: _Pipeline) -> tuple[float, float]:
             worker = pipeline.start(number)
             boot_s = pipeline.fleet.wait_ready(worker) - worker.asked_at_s
         pipeline.fleet.stop(pipeline.fleet.workers[0])
-        pipeline.settle(1)
+        settle(pipeline.tree, 1, SETTLED_S)
         tree = pipeline.tree
         kind = tree.worker_types[0]
         found = tests.run(
@@ -305,7 +281,7 @@ def _live(
         following = _Following(pipeline, run, lead)
         for worker in pipeline.fleet.workers:
             pipeline.fleet.wait_ready(worker)
-        pipeline.settle(len(pipeline.fleet.workers))
+        settle(pipeline.tree, len(pipeline.fleet.workers), SETTLED_S)
         tests.send(
             pipeline.config, pipeline.asked, due_times([run.window.mean_per_s], WARM_S, 1),
             rates=[run.window.mean_per_s], step_s=WARM_S, tell=lambda *_: None,

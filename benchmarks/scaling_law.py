@@ -15,15 +15,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
-import signal
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from emulated_pipeline import curve_of, prepare, settle
 
 from autoscaler.actuators.launchers import SubprocessLauncher
 from autoscaler.planning.scaling_law import fit
@@ -36,9 +34,9 @@ from penstock.local.paths import cache_directory
 from penstock.local.services import LocalServices
 from penstock.page import COLOURS, INK, MUTED, draw, dress
 from penstock.template_launcher import TemplateLauncher
+from penstock.verify.fleet import STOP_S, Fleet
 from streams.errors import StreamsError
-from streams.kafka import Admin, KafkaSettings
-from streams.topics import TopicSettings, ensure_topics
+from streams.kafka import KafkaSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,27 +77,14 @@ def main() -> int:
 @contextlib.contextmanager
 def _own_pipeline(emulated: str) -> Iterator[Path]:
     """The settings of a pipeline of the digits model, on a broker that ends with it."""
-    try:
-        a_ms, b_ms, most = (float(text) for text in emulated.split(","))
-    except ValueError as error:
-        msg = f"--emulated {emulated!r}: give three numbers, ms a batch, ms a row and most rows, e.g. 40,10,8"
-        raise ValueError(msg) from error
+    curve = curve_of(emulated)
     with tempfile.TemporaryDirectory(prefix="penstock-scaling-law-") as place, contextlib.ExitStack() as stack:
         training = stack.enter_context(Training(cache_directory({}, Path.home()) / "models"))
         services = stack.enter_context(LocalServices.start(Path(place) / "broker", ephemeral=True))
-        kafka = KafkaSettings(bootstrap_servers=services.bootstrap)
-        with Admin(kafka, "scaling-law") as admin:
-            ensure_topics(admin, PIPELINE, TopicSettings(partitions=PARTITIONS))
-        config = Path(place) / "penstock.toml"
-        config.write_text(
-            f'[pipeline]\nname = "{PIPELINE}"\nmodel = "{training.result().model}"\n'
-            f'[kafka]\nbootstrap_servers = "{kafka.bootstrap_servers}"\n'
-            f"[topics]\npartitions = {PARTITIONS}\n"
-            f'[[worker_types]]\nname = "cpu"\ndevice = "emulated"\n'
-            f"[worker_types.curve]\na_s = {a_ms / 1000}\nb_s = {b_ms / 1000}\nmax_batch = {int(most)}\n",
-            encoding="utf-8",
-        )
-        yield config
+        yield prepare(
+            Path(place), PIPELINE, kafka=KafkaSettings(bootstrap_servers=services.bootstrap),
+            digits=training.result(), curve=curve, partitions=PARTITIONS, worker_type="cpu",
+        )  # fmt: skip
 
 
 def _measure(given: argparse.Namespace, config: Path) -> list[tuple[int, float, Knee]]:
@@ -110,15 +95,18 @@ def _measure(given: argparse.Namespace, config: Path) -> list[tuple[int, float, 
     # A pipeline of our own takes its state directory with it, and the logs are wanted most after a failure.
     logs = (given.report or tree.state_dir) / "scaling-law"
     launcher.start(logs / "template.log")
-    pids: list[int] = []
+    fleet = Fleet(config.resolve(), launcher, logs)
+    kind = tree.worker_types[0]
     found: list[tuple[int, float, Knee]] = []
     try:
         for count in sorted(given.workers):
-            _start(launcher, tree, config, count=count, pids=pids, logs=logs)
+            while len(fleet.workers) < count:
+                fleet.start(f"{tree.pipeline.name}-{kind.name}-{len(fleet.workers)}")
+            settle(tree, count, READY_S)
             stated = _stated(tree, count)
             outcome = tests.run(
                 tree, config, asked, rates=rates_of(LOW * stated, HIGH * stated, STEPS), step_s=given.seconds,
-                seed=count, stated={tree.worker_types[0].name: tree.worker_types[0].curve}, tell=lambda *_: None,
+                seed=count, stated={kind.name: kind.curve}, tell=lambda *_: None,
             )  # fmt: skip
             if outcome.knee is None:
                 print(f"{count} workers: no knee up to {HIGH * stated:.1f}/s", flush=True)
@@ -131,44 +119,20 @@ def _measure(given: argparse.Namespace, config: Path) -> list[tuple[int, float, 
                 flush=True,
             )
     finally:
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-        for pid in pids:
-            _await_end(launcher, pid)
+        # They drain: with `--config` the topics stay.
+        leaving = fleet.workers
+        for worker in leaving:
+            fleet.stop(worker)
+        for worker in leaving:
+            fleet.wait_ended(worker, STOP_S)
         launcher.close()
     return found
-
-
-def _start(
-    launcher: TemplateLauncher, tree: Settings, config: Path, *, count: int, pids: list[int], logs: Path
-) -> None:
-    """As many workers as `count`, all with partitions."""
-    while len(pids) < count:
-        slot = f"{tree.pipeline.name}-{tree.worker_types[0].name}-{len(pids)}"
-        argv = [sys.executable, "-m", "penstock", "worker", "--config", str(config.resolve()), "--slot", slot]
-        pids.append(launcher.launch(argv, dict(os.environ), logs / f"{slot}.log"))
-    deadline = time.monotonic() + READY_S
-    while time.monotonic() < deadline:
-        with contextlib.suppress(tests.LoadTestFailed):
-            serving, partitions = tests.members(tree)
-            most = -(-partitions // count)
-            owned = [one.partitions for one in serving]
-            if len(owned) == count and sum(owned) == partitions and max(owned) <= most:
-                return
-    raise SystemExit(f"{count} workers were not ready after {READY_S:g} s; read {logs}")
 
 
 def _stated(tree: Settings, count: int) -> float:
     """Capacity by the settings: the busiest worker decides."""
     partitions = tests.members(tree)[1]
     return tree.worker_types[0].curve.capacity_per_s * partitions / -(-partitions // count)
-
-
-def _await_end(launcher: TemplateLauncher, pid: int) -> None:
-    deadline = time.monotonic() + 30
-    while launcher.exit_code(pid) is None and time.monotonic() < deadline:
-        time.sleep(0.2)
 
 
 def _tell(found: list[tuple[int, float, Knee]], report: Path | None) -> None:

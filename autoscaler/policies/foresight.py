@@ -88,6 +88,17 @@ class Outlook:
     #: `None` = too little was seen.
     head_room: HeadRoom | None
 
+    @property
+    def why(self) -> str:
+        """What asked for the count, in words."""
+        by = max(self.asked, key=lambda name: self.asked[name])
+        return {
+            "paths": f"the paths need it, or did within {self.course.patience_s:g} s",
+            "surprise": "a load that was not foreseen came lately and may come again",
+            "backlog": "a backlog is drained at the least cost",
+            "rising": "the load rises, and what is there is kept for it",
+        }[by]
+
 
 @functools.lru_cache(maxsize=4)
 def _forecaster(settings: ForecastSettings) -> Forecaster:

@@ -184,7 +184,6 @@ def _needed(
     busy = np.array(min(0.95, load / max(1.0, float(foreseen.workers))))
     late_s = float(experience.move_late_s(settings.rebalance_pause_s, objective.within_s, busy))
     factor = experience.moves_factor(memory.learnt) if memory.learnt is not None else 1.0
-    by = max(foreseen.asked, key=lambda name: foreseen.asked[name])
     return (
         Need(
             worth=float(foreseen.workers),
@@ -194,21 +193,13 @@ def _needed(
             rate_per_s=foreseen.rate_per_s,
             move_price=settings.change_price * fast.price_per_hour * load * late_s * factor,
             words=(
-                f"{_ASKED[by]}; up to {foreseen.rate_per_s:.1f}/s foreseen (9 paths of 10) and what is kept back are "
+                f"{foreseen.why}; up to {foreseen.rate_per_s:.1f}/s foreseen (9 paths of 10) and what is kept back are "
                 f"{foreseen.workers} {fast.name} workers' worth"
             ),
             shares=shares,
         ),
         state,
     )
-
-
-_ASKED = {
-    "paths": "the paths ask for it",
-    "surprise": "a load that was not foreseen came lately and may come again",
-    "backlog": "a backlog is drained at the least cost",
-    "rising": "the load rises, and what is there is kept for it",
-}
 
 
 def _reactive(

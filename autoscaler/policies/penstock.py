@@ -170,15 +170,8 @@ def _planned(foreseen: Outlook, kind: WorkerType, objective: Objective) -> Plan:
     """The plan in numbers and words."""
     capacity_per_s = kind.curve.capacity_per_s
     busiest = float(foreseen.carrying.busiest[foreseen.carrying.place(foreseen.workers)])
-    by = max(foreseen.asked, key=lambda name: foreseen.asked[name])
-    words = {
-        "paths": f"the paths need it, or did within {foreseen.course.patience_s:g} s",
-        "surprise": "a load that was not foreseen came lately and may come again",
-        "backlog": "a backlog is drained at the least cost",
-        "rising": "the load rises, and what is there is kept for it",
-    }[by]
     reason = (
-        f"{words}; up to {foreseen.rate_per_s:.1f}/s foreseen (9 paths of 10) puts "
+        f"{foreseen.why}; up to {foreseen.rate_per_s:.1f}/s foreseen (9 paths of 10) puts "
         f"{busiest * foreseen.rate_per_s:.1f}/s on the busiest of {foreseen.workers}, which can do "
         f"{capacity_per_s:.1f}/s; this course would have had {foreseen.late_share:.2%} late, "
         f"{foreseen.allowed:.2%} is aimed at"
