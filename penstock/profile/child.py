@@ -169,7 +169,7 @@ def _closed_loop(
     Goes on for as long as was asked, and on a noisy machine until each size's seconds are known within `KNOWN`.
 
     Returns:
-        the sizes' times, the typical spread of one size's medians over the rounds, and the rounds left out for time.
+        the sizes' times, the typical spread of one size over the time, and the rounds left out for time.
     """
     rng = np.random.default_rng(job.seed)
     times: list[list[list[float]]] = [[] for _ in sizes]
@@ -195,14 +195,24 @@ def _closed_loop(
     found = tuple(
         size_times(rows, rounds, held_out=held, level=level) for (rows, held), rounds in zip(sizes, times, strict=True)
     )
-    quarter, median, three = np.percentile(medians, [25, 50, 75], axis=0)
-    return found, float(np.median((three - quarter) / median)), max(0, ROUNDS - made)
+    return found, _spread(medians), max(0, ROUNDS - made)
 
 
 def _medians(times: Sequence[Sequence[Sequence[float]]]) -> NDArray[np.float64]:
     """Seconds, (rounds, sizes)."""
     medians: NDArray[np.float64] = np.median(np.array(times), axis=2)
     return medians.T
+
+
+def _spread(medians: NDArray[np.float64]) -> float:
+    """Typical spread of one size over the time: interquartile range over median of `ROUNDS` stretches' medians.
+
+    Stretches, since a round has too few batches of a size to tell a machine that changes from a batch that was unlucky.
+    """
+    stretches = np.array_split(medians, min(ROUNDS, len(medians)))
+    each = np.array([np.median(stretch, axis=0) for stretch in stretches])
+    quarter, median, three = np.percentile(each, [25, 50, 75], axis=0)
+    return float(np.median((three - quarter) / median))
 
 
 def _known_within(times: Sequence[Sequence[Sequence[float]]]) -> float:

@@ -53,7 +53,7 @@ class OpenLoop:
 class Noise:
     """How quiet the machine was."""
 
-    #: Typical spread of the medians of rounds of one size: interquartile range over median.
+    #: Typical spread of one size's medians over twelve stretches of the time: interquartile range over median.
     round_spread: float
     #: Share of processor time that the hypervisor gave to others; `None` = not known.
     steal: float | None
