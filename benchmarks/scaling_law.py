@@ -1,10 +1,10 @@
 """Throughput over workers on a live pipeline: measured, and fitted to a line, Amdahl's law and the USL.
 
-    python benchmarks/scaling_law.py [--emulated 40,10,8] [--workers 1 2 4 8] [--seconds 10] [--report DIR]
+    python benchmarks/scaling_law.py [--emulated 40,10,8] [--workers 1 2 3 4 6 8] [--seconds 10] [--report DIR]
     python benchmarks/scaling_law.py --config penstock.toml ...
 
 By itself it starts an embedded broker and serves the digits model on an emulated device of A ms + B ms a row, at most N
-rows (so that each worker can have one), on 8 partitions. With `--config` it uses that pipeline, whose topics must be
+rows (so that each worker can have one), on 24 partitions. With `--config` it uses that pipeline, whose topics must be
 there, and the first worker type of it. It starts the workers and ends them. For each count a ramp around the stated
 capacity finds the knee, as `penstock loadtest` does. Counts that divide the partitions evenly scale; the others show
 the steps of ceil(P / n).
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from penstock.loadtest.ramp import Knee
     from penstock.settings import Settings
 
-#: The pipeline of its own.
-PIPELINE, PARTITIONS = "scaling-law", 8
+#: The pipeline of its own: partitions that 1, 2, 3, 4, 6 and 8 workers share evenly.
+PIPELINE, PARTITIONS = "scaling-law", 24
 #: The ramp, as shares of the stated capacity, and its steps.
 LOW, HIGH, STEPS = 0.8, 1.3, 4
 #: Longest wait for the workers to own all partitions, in seconds.
@@ -57,7 +57,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path)
     parser.add_argument("--emulated", default="40,10,8", help="A,B,N: ms a batch, ms a row, most rows")
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 3, 4, 6, 8])
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--report", type=Path)
     given = parser.parse_args()
@@ -149,10 +149,10 @@ def _tell(found: list[tuple[int, float, Knee]], report: Path | None) -> None:
             f"AICc {law.aicc:.1f}, worst {law.worst:.1%}{peak}"
         )
     top = max(counts)
-    if np.isfinite(laws[0].aicc):
-        print(f"Best: {laws[0].name}; {top} workers do {laws[0].efficiency(top):.1%} of {top} times one.")
+    if all(np.isfinite(law.aicc) for law in laws):
+        print(f"Best by AICc: {laws[0].name}; by it {top} workers do {laws[0].efficiency(top):.1%} of {top} times one.")
     else:
-        print("Too few counts of workers for AICc to choose between the laws: give one or two more.")
+        print("Too few counts of workers for AICc to choose between all three laws: six are needed.")
     if report is None:
         return
     report.mkdir(parents=True, exist_ok=True)
