@@ -122,23 +122,39 @@ def median_interval(values: Sequence[float] | Floats) -> tuple[float, float]:
 
 
 def levels(medians: Floats) -> Floats:
-    """How slow the machine was in each round, all sizes alike, against its usual self.
+    """How slow the machine was in each round against its usual self, by the *other* sizes.
 
     A round's level is the median over the sizes of time / usual time of the size, usual times are medians of levelled
-    times; found by turns. What slows a whole round down is then no error of the line, which is about sizes.
+    times; found by turns. What slows a whole round down is then no error of the line, which is about sizes. A size has
+    no say in its own level: where it is the median of an odd number it would always be at its usual time.
 
     Args:
         medians: seconds, (rounds, sizes), positive.
 
     Returns:
-        factors, (rounds,); their median is 1.
+        factors, (rounds, sizes); the median of each column is 1.
     """
+    sizes = medians.shape[1]
+    if sizes == 1:
+        return np.ones_like(medians)
+    return np.column_stack([_level(np.delete(medians, size, axis=1)) for size in range(sizes)])
+
+
+def _level(medians: Floats) -> Floats:
+    """The same by all of these sizes, (rounds,)."""
     found = np.ones(len(medians))
     for _ in range(PASSES):
         usual = np.median(medians / found[:, None], axis=0)
         found = np.median(medians / usual, axis=1)
         found = found / np.median(found)
     return found
+
+
+def known_within(medians: Floats) -> float:
+    """Relative half width of the interval of the least known size, from seconds, (rounds, sizes)."""
+    levelled = medians / levels(medians)
+    widths = [(high - low) / 2 for low, high in map(median_interval, levelled.T)]
+    return float(np.max(widths / np.median(levelled, axis=0)))
 
 
 def size_times(
@@ -151,7 +167,7 @@ def size_times(
         rounds: seconds of each batch, by round. Rounds are apart in time, so their medians are nearly independent;
             batches within one are not.
         held_out: see `SizeTimes`.
-        level: of the machine by round, (rounds,), see `levels`; `None` = always the same.
+        level: of the machine by round for this size, (rounds,), see `levels`; `None` = always the same.
     """
     every = np.concatenate([np.asarray(times, dtype=np.float64) for times in rounds])
     medians = np.array([np.median(times) for times in rounds]) / (1.0 if level is None else level)

@@ -11,6 +11,7 @@ not really sent no knee is read: what the pipeline would have done with it is no
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -48,8 +49,9 @@ class Step:
     answered_per_s: float
     #: By how much the backlog of what was sent grew, records a second.
     growth_per_s: float
-    #: By how much the generator fell behind what was due, records a second.
+    #: By how much the generator fell behind what was due, records a second, and whether it gave up in this step.
     generator_growth_per_s: float
+    gave_up: bool
     #: From when each was due to its readable answer, in seconds; infinite = more than that share never had one.
     p50_s: float
     p99_s: float
@@ -64,7 +66,7 @@ class Step:
     @property
     def offered(self) -> bool:
         """Whether the load was really sent: the generator kept up with what was due."""
-        return self.generator_growth_per_s <= GROWING * self.rate_per_s
+        return not self.gave_up and self.generator_growth_per_s <= GROWING * self.rate_per_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +94,17 @@ def due_times(rates: Sequence[float], step_s: float, seed: int) -> Floats:
 
 
 def per_request(curve: ServiceCurve, rows: int) -> ServiceCurve:
-    """The curve of a worker whose requests have `rows` rows each: in requests instead of rows."""
-    return ServiceCurve(curve.a_s, curve.b_s * rows, max(1, curve.max_batch // rows))
+    """The curve of a worker whose requests have `rows` rows each: in requests instead of rows.
+
+    A request that is larger than a batch is computed in pieces.
+    """
+    pieces = math.ceil(rows / curve.max_batch)
+    return ServiceCurve(curve.a_s * pieces, curve.b_s * rows, max(1, curve.max_batch // rows))
 
 
 def read_steps(
     due_s: Floats, seen_s: Floats, rates: Sequence[float], step_s: float, within_s: float, *,
-    late_s: Floats | None = None,
+    late_s: Floats | None = None, gave_up: bool = False,
 ) -> tuple[Step, ...]:  # fmt: skip
     """What became of each step that was sent.
 
@@ -108,7 +114,9 @@ def read_steps(
         rates: of the steps.
         step_s: length of a step.
         within_s: the objective's time.
-        late_s: how late each was sent, (n,); `None` = none was.
+        late_s: how late each was handed to the Kafka client, (n,); `None` = none was. What waits inside the client
+            counts as the pipeline's backlog.
+        gave_up: whether the generator ended the ramp because it was too late itself.
     """
     sent_s = due_s if late_s is None else due_s + late_s
     seen = np.sort(seen_s[~np.isnan(seen_s)])
@@ -116,9 +124,11 @@ def read_steps(
     for number, rate in enumerate(rates):
         begin_s, end_s = (number + SETTLE) * step_s, (number + 1) * step_s
         mine = (due_s >= begin_s) & (due_s < end_s)
-        if not mine.any() or due_s[-1] < begin_s:
+        # In the step in which the ramp was cut, what came after tells nothing: the generator catches up.
+        until_s = min(end_s, float(due_s[-1]))
+        if not mine.any() or until_s <= begin_s:
             break
-        at = np.linspace(begin_s, end_s, POINTS)
+        at = np.linspace(begin_s, until_s, POINTS)
         due, sent = np.searchsorted(due_s, at), np.searchsorted(sent_s, at)
         backlog = sent - np.searchsorted(seen, at)
         waits = np.where(np.isnan(seen_s[mine]), np.inf, seen_s[mine] - due_s[mine])
@@ -127,10 +137,11 @@ def read_steps(
         found.append(
             Step(
                 rate_per_s=rate,
-                offered_per_s=float(mine.sum() / (end_s - begin_s)),
+                offered_per_s=float(mine.sum() / (until_s - begin_s)),
                 answered_per_s=float(answered / (end_s - begin_s)),
                 growth_per_s=float(np.polyfit(at, backlog, 1)[0]),
                 generator_growth_per_s=float(np.polyfit(at, due - sent, 1)[0]),
+                gave_up=gave_up and float(due_s[-1]) < end_s,
                 p50_s=float(p50),
                 p99_s=float(p99),
                 attainment=float(np.mean(waits <= within_s)),

@@ -50,17 +50,18 @@ def verdict(found: Outcome, objective: Objective) -> Iterator[str]:
     """The answer, a sentence each."""
     share, within = f"{objective.share:.4g}", f"{objective.within_s * 1000:g} ms"
     offered = really_offered(found.steps)
-    short = found.steps[len(offered)] if len(offered) < len(found.steps) else None
+    refused = [step.rate_per_s for step in found.steps if not step.offered]
+    short = next(iter(refused), found.gave_up_at_per_s)
     if found.knee is None:
         top = offered[-1].rate_per_s if offered else 0.0
-        if short is None:
-            yield f"No knee up to {top:,.1f} requests/s: choose a higher --to."
-        else:
+        if short is not None:
+            held = f"No knee up to {top:,.1f} requests/s" if offered else "No knee"
             yield (
-                f"No knee up to {top:,.1f} requests/s, and more could not be sent: at {short.rate_per_s:,.1f} the "
-                f"generator fell behind by {short.generator_growth_per_s:,.1f}/s. Give requests more --rows, or send "
-                "from another machine."
+                f"{held}, and more could not be sent: at {short:,.1f}/s the generator fell behind. Give requests more "
+                "--rows, or send from another machine."
             )
+        else:
+            yield f"No knee up to {top:,.1f} requests/s: choose a higher --to."
     else:
         knee = found.knee
         yield f"Knee: {knee.per_s:,.1f} requests/s [{knee.low:,.1f}, {knee.high:,.1f}]."
@@ -68,7 +69,9 @@ def verdict(found: Outcome, objective: Objective) -> Iterator[str]:
         for name, value in curves:
             if value is not None:
                 yield f"Foretold by {name}: {value:,.1f} requests/s ({knee.per_s / value - 1:+.1%} measured)."
-    if found.highest_in_time_per_s is None:
+    if not offered:
+        yield "Not even the first step could be sent: nothing is known of the pipeline."
+    elif found.highest_in_time_per_s is None:
         yield f"Not even the first step answers {share} within {within}."
     else:
         yield f"{share} within {within} up to {found.highest_in_time_per_s:,.1f} requests/s, the last step that did."
@@ -89,10 +92,12 @@ def page(found: Outcome, objective: Objective, png: Path | None = None) -> str:
     asked = f"{found.requests:,} requests of {found.rows} row{'s' if found.rows > 1 else ''}"
     made = Page("Load test", f"{asked}, open loop, measured from when each was due")
     made.lead(said[0])
-    made.picture(
-        draw(lambda figure: _picture(figure, found, objective), 11, 3.6, png),
-        "Left: answers over what was asked; at the knee they part. Right: latency; hollow points are overloaded steps.",
-    )
+    if found.steps:
+        made.picture(
+            draw(lambda figure: _picture(figure, found, objective), 11, 3.6, png),
+            "Left: answers over what was asked; at the knee they part. Right: latency; hollow points are overloaded "
+            "steps.",
+        )
     made.listing(said[1:])
     made.table(HEAD, rows(found))
     return made.render()

@@ -83,6 +83,8 @@ class Outcome:
     foretold_per_s: float | None
     stated_per_s: float | None
     highest_in_time_per_s: float | None
+    #: The rate at which the generator gave up; `None` = it did not.
+    gave_up_at_per_s: float | None
     #: Of a request besides waiting and service, in seconds: what a plan calls overhead. Median of the first step less
     #: that of the same moments replayed with the workers' curve.
     overhead_s: float
@@ -100,8 +102,10 @@ class TrafficLog:
     sent: int
     #: When each answer could be read, in seconds after the start, (sent,); NaN = never.
     seen_s: NDArray[np.float64]
-    #: How late each was sent, in seconds, (sent,).
+    #: How late each was handed to the Kafka client, in seconds, (sent,).
     late_s: NDArray[np.float64]
+    #: Whether the generator was so late that it ended.
+    gave_up: bool
 
 
 def inputs_of(path: Path | None, model: Path) -> dict[str, NDArray[Any]]:
@@ -197,16 +201,10 @@ def run(
         rows: of each request.
 
     Raises:
-        InvalidInput: a request has more rows than a worker's batch.
         LoadTestFailed: nobody serves, or the generator died.
         StreamsError: Kafka cannot be reached.
     """
-    before, partitions = members(tree)
-    least = min(before, key=lambda member: member.curve.max_batch)
-    if rows > least.curve.max_batch:
-        raise InvalidInput(
-            f"--rows {rows}: {least.name} takes at most {least.curve.max_batch} rows a batch", "ask for fewer"
-        )
+    _, partitions = members(tree)
     due_s = due_times(rates, step_s, seed)
     log = send(
         config, inputs, due_s, rates=rates, step_s=step_s, rows=rows, most_late_s=ARREARS_S,
@@ -215,7 +213,9 @@ def run(
     sent, seen_s = log.sent, log.seen_s
     # After the ramp each worker knows its curve.
     after = tuple(replace(member, curve=per_request(member.curve, rows)) for member in members(tree)[0])
-    steps = read_steps(due_s[:sent], seen_s, rates, step_s, tree.pipeline.objective.within_s, late_s=log.late_s)
+    steps = read_steps(
+        due_s[:sent], seen_s, rates, step_s, tree.pipeline.objective.within_s, late_s=log.late_s, gave_up=log.gave_up
+    )
     first = due_s[:sent] < step_s
     replayed = latencies_s(
         due_s[:sent][first], np.arange(sent)[first] % partitions, partitions=partitions, workers=len(after),
@@ -230,6 +230,7 @@ def run(
         members=after, partitions=partitions, rows=rows, steps=steps, knee=knee(steps, seen_s, step_s),
         foretold_per_s=foretold(after, partitions), stated_per_s=foretold(named, partitions) if named else None,
         highest_in_time_per_s=highest_in_time(steps, tree.pipeline.objective.share),
+        gave_up_at_per_s=rates[int(due_s[sent - 1] / step_s)] if log.gave_up else None,
         overhead_s=max(0.0, steps[0].p50_s - float(np.median(replayed))) if steps else 0.0,
         requests=sent, unanswered=int(np.isnan(seen_s).sum()),
         late_p99_s=float(np.quantile(log.late_s, 0.99)) if sent else 0.0,
@@ -272,7 +273,7 @@ def send(
         np.savez(directory / "plan.npz", due_s=due_s, **arrays_of)
         _traffic(directory, begins or (lambda _: None), tell)
         with np.load(directory / "log.npz", allow_pickle=False) as arrays:
-            return TrafficLog(int(arrays["sent"]), arrays["seen_s"], arrays["late_s"])
+            return TrafficLog(int(arrays["sent"]), arrays["seen_s"], arrays["late_s"], bool(arrays["gave_up"]))
 
 
 def _traffic(directory: Path, begins: Callable[[float], None], tell: Callable[[str, int, int], None]) -> None:

@@ -96,7 +96,7 @@ def main(directory: Path) -> None:
         return
     parent, started_at_s = os.getppid(), float(begin)
     late_s = np.zeros(len(due_s))
-    told_s, sent = 0.0, 0
+    told_s, sent, gave_up = 0.0, 0, False
     for number, at_s in enumerate(due_s + started_at_s):
         while (wait_s := at_s - time.time()) > 0.0001:  # noqa: PLR2004 - a shorter sleep is not worth its overhead
             time.sleep(wait_s)
@@ -113,8 +113,8 @@ def main(directory: Path) -> None:
             told_s = now_s
             _tell("running", sent, receiver.count)
             rate = rates[min(len(rates) - 1, int((now_s - started_at_s) / step_s))]
-            behind = sent - receiver.count > rate * max(ARREARS_S, step_s) or late_s[number] > words["most_late_s"]
-            if behind or os.getppid() != parent:
+            gave_up = bool(late_s[number] > words["most_late_s"])
+            if gave_up or sent - receiver.count > rate * max(ARREARS_S, step_s) or os.getppid() != parent:
                 break
     producer.flush()
     receiver.last_at_s = max(receiver.last_at_s, time.time())
@@ -123,16 +123,19 @@ def main(directory: Path) -> None:
         time.sleep(PROGRESS_S)
     receiver.stop()
     producer.close()
-    np.savez(directory / "log.npz", sent=sent, seen_s=receiver.seen_at_s[:sent] - started_at_s, late_s=late_s[:sent])
+    np.savez(
+        directory / "log.npz", sent=sent, seen_s=receiver.seen_at_s[:sent] - started_at_s, late_s=late_s[:sent],
+        gave_up=gave_up,
+    )  # fmt: skip
     _tell("done", sent, receiver.count)
 
 
 def requests_of(inputs: Mapping[str, NDArray[Any]], rows: int) -> list[dict[str, NDArray[Any]]]:
-    """What is asked in turn: each row of `inputs` with those after it, `rows` in all, round and round."""
+    """What is asked in turn: the rows of `inputs`, so many at a time; after the last comes the first."""
     count = len(next(iter(inputs.values())))
     return [
         {name: array[(np.arange(first, first + rows)) % count] for name, array in inputs.items()}
-        for first in range(count)
+        for first in range(0, count, rows)
     ]
 
 

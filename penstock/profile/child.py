@@ -18,12 +18,12 @@ import psutil
 from pydantic import TypeAdapter
 
 from autoscaler.model import ServiceCurve
-from autoscaler.planning.service_fit import fit_where_it_holds, levels, median_interval, size_times
+from autoscaler.planning.service_fit import fit_where_it_holds, known_within, levels, size_times
 from inference_workers.batching import allowed_sizes, padded_size
 from inference_workers.device import Device, parse_device
 from inference_workers.model import ComputeFailed, ServedModel, configure_tensorflow
 from penstock.profile.job import Job, Measured, Noise, OpenLoop
-from penstock.profile.noise import Reading
+from penstock.profile.noise import KNOWN, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,9 +40,6 @@ LEAST_ROUNDS, LONGEST = 4, 5.0
 #: Batches of a size in a round, after one that is not counted. Few, so that rounds are short: neighbours on the machine
 #: come and go within a second, and meet all sizes alike only where all are measured within less.
 BATCHES = 2
-#: Relative half width of the interval of a size's seconds at which it is known well enough: well below what the fit may
-#: be off. A noisy machine is measured for longer, up to `LONGEST`.
-KNOWN = 0.03
 #: Times that the half widths are looked at within the asked time.
 LOOKS = 10
 #: Shares of the closed-loop throughput at which the open loop is run.
@@ -131,6 +128,7 @@ def main(text: str) -> None:
         other_cores=before.others_until(after),
         kept_waiting=None if waits else max(0.0, 1 - busy_s / took_s),
         rounds_left_out=left_out,
+        known_within=max((size.high - size.low) / 2 / size.seconds for size in measured),
     )
     opened = _open_loops(bench, measured, job)
     result = Measured(
@@ -180,7 +178,7 @@ def _closed_loop(
             break
         if made >= ROUNDS and spent_s >= job.seconds and spent_s >= looked_s + job.seconds / LOOKS:
             looked_s = spent_s
-            if _known_within(times) <= KNOWN:
+            if known_within(_medians(times)) <= KNOWN:
                 break
         for place in rng.permutation(len(sizes)):
             rows = sizes[place][0]
@@ -191,9 +189,9 @@ def _closed_loop(
         longer = spent_s > job.seconds
         _tell("measuring for longer, to be sure" if longer else "measuring", min(1.0, spent_s / job.seconds))
     medians = _medians(times)
-    level = levels(medians)
     found = tuple(
-        size_times(rows, rounds, held_out=held, level=level) for (rows, held), rounds in zip(sizes, times, strict=True)
+        size_times(rows, rounds, held_out=held, level=level)
+        for (rows, held), rounds, level in zip(sizes, times, levels(medians).T, strict=True)
     )
     return found, _spread(medians), max(0, ROUNDS - made)
 
@@ -213,14 +211,6 @@ def _spread(medians: NDArray[np.float64]) -> float:
     each = np.array([np.median(stretch, axis=0) for stretch in stretches])
     quarter, median, three = np.percentile(each, [25, 50, 75], axis=0)
     return float(np.median((three - quarter) / median))
-
-
-def _known_within(times: Sequence[Sequence[Sequence[float]]]) -> float:
-    """Relative half width of the interval of the least known size."""
-    medians = _medians(times)
-    levelled = medians / levels(medians)[:, None]
-    widths = [(high - low) / 2 for low, high in map(median_interval, levelled.T)]
-    return float(np.max(widths / np.median(levelled, axis=0)))
 
 
 def _open_loops(bench: Bench, measured: tuple[SizeTimes, ...], job: Job) -> tuple[OpenLoop, ...]:

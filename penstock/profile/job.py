@@ -64,6 +64,8 @@ class Noise:
     kept_waiting: float | None
     #: Rounds over all sizes that were left out, since those before took too long.
     rounds_left_out: int = 0
+    #: Relative half width of the 95 % interval of the least known size's seconds; `None` = an older file.
+    known_within: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,10 +97,37 @@ def test_a_generator_that_falls_behind_is_no_knee() -> None:
     best = highest_in_time(steps, 0.99)
     assert best is not None
     assert best < 140
-    found = Outcome((Member("a", CURVE, 8),), 8, 1, steps, None, 500.0, None, best, 0.01, 5, 0, 30.0)
+    found = Outcome((Member("a", CURVE, 8),), 8, 1, steps, None, 500.0, None, best, None, 0.01, 5, 0, 30.0)
     first = next(verdict(found, Objective()))
-    assert first.startswith(f"No knee up to {best:,.1f} requests/s, and more could not be sent: at 160.0 ")
+    assert first.startswith(f"No knee up to {best:,.1f} requests/s, and more could not be sent: at 160.0/s ")
     assert "--rows" in first
+
+
+@pytest.mark.parametrize(("first", "last", "count", "most"), [(10, 1000, 8, 300), (100, 2000, 5, 1000)])
+def test_a_generator_that_gave_up_is_no_knee(first: float, last: float, count: int, most: float) -> None:
+    """The ramp is cut when the generator is five seconds late: afterwards it catches up, which is no sending."""
+    rates = rates_of(first, last, count)
+    due_s = due_times(rates, STEP_S, seed=3)
+    sent_s = np.maximum.accumulate(due_s - np.arange(len(due_s)) / most) + np.arange(len(due_s)) / most
+    late_s = sent_s - due_s
+    cut = int(np.argmax(late_s > 5))
+    assert cut > 0
+    due_s, late_s, seen_s = due_s[:cut], late_s[:cut], sent_s[:cut] + 0.02
+    steps = read_steps(due_s, seen_s, rates, STEP_S, within_s=1.0, late_s=late_s, gave_up=True)
+    assert [step.offered for step in steps] == [rate < most for rate in rates[: len(steps)]]
+    assert knee(steps, seen_s, STEP_S) is None
+    short = rates[int(due_s[-1] / STEP_S)]
+    found = Outcome((Member("a", CURVE, 8),), 8, 1, steps, None, 500.0, None, None, short, 0.01, 5, 0, 5.0)
+    assert f"at {short:,.1f}/s the generator fell behind" in next(verdict(found, Objective()))
+
+
+def test_a_generator_that_cannot_send_the_first_step_says_nothing_of_the_pipeline() -> None:
+    """No step at all, and still a report."""
+    found = Outcome((Member("a", CURVE, 8),), 8, 1, (), None, 500.0, None, None, 700.0, 0.0, 5, 0, 5.0)
+    said = list(verdict(found, Objective()))
+    assert said[0].startswith("No knee, and more could not be sent: at 700.0/s ")
+    assert said[1].startswith("Not even the first step could be sent")
+    assert "the generator fell behind" in page(found, Objective())
 
 
 def test_a_knee_beyond_what_was_sent_is_not_read() -> None:
@@ -118,9 +145,11 @@ def test_a_knee_beyond_what_was_sent_is_not_read() -> None:
 def test_requests_of_several_rows() -> None:
     """Rows follow each other round the input; a worker that takes 16 rows a batch takes 3 requests of 5."""
     asked = requests_of({"x": np.arange(4)}, 3)
-    assert [one["x"].tolist() for one in asked] == [[0, 1, 2], [1, 2, 3], [2, 3, 0], [3, 0, 1]]
+    assert [one["x"].tolist() for one in asked] == [[0, 1, 2], [3, 0, 1]]
     assert per_request(CURVE, 5) == ServiceCurve(0.020, 0.025, 3)
     assert per_request(CURVE, 1) == CURVE
+    # 40 rows are three batches of at most 16.
+    assert per_request(CURVE, 40) == ServiceCurve(0.060, 0.200, 1)
 
 
 def test_a_curve_that_nobody_stated_foretells_nothing() -> None:
@@ -140,7 +169,7 @@ def test_the_report_compares_the_knee_with_what_was_foretold(ramp: tuple[np.ndar
     due_s, seen_s = ramp
     steps = read_steps(due_s, seen_s, RATES, STEP_S, within_s=1.0)
     found = Outcome(
-        (Member("a", CURVE, 8),), 8, 1, steps, knee(steps, seen_s, STEP_S), 160.0, 170.0, 80.0, 0.01, 5, 0, 0.0
+        (Member("a", CURVE, 8),), 8, 1, steps, knee(steps, seen_s, STEP_S), 160.0, 170.0, 80.0, None, 0.01, 5, 0, 0.0
     )
     said = list(verdict(found, Objective()))
     assert said[0].startswith("Knee: ")

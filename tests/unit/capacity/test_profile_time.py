@@ -13,7 +13,7 @@ import pytest
 
 from penstock.profile import child
 from penstock.profile.job import Job, Noise
-from penstock.profile.noise import doubts
+from penstock.profile.noise import KNOWN, doubts
 from penstock.profile.run import _follow
 
 JOB = Job("models/x", "1", "cpu", 2, False, 64, 2**30, 20.0, 4.0, 1.0, 1)  # noqa: FBT003
@@ -66,7 +66,7 @@ def test_a_noisy_machine_is_measured_until_the_sizes_are_known() -> None:
     assert 1.2 * JOB.seconds < device.now_s < child.LONGEST * JOB.seconds
     # Single batches differ by a third; the machine as such does not change.
     assert spread < 0.1
-    assert all((size.high - size.low) / 2 <= child.KNOWN * size.seconds for size in sizes)
+    assert all((size.high - size.low) / 2 <= KNOWN * size.seconds for size in sizes)
     # Never longer than this, however little is known by then.
     hopeless = Played(0.02, noise=1.0)
     _closed_loop(hopeless)
@@ -100,6 +100,8 @@ def test_rounds_that_were_left_out_are_a_doubt() -> None:
     """The profile says so, and is not trusted."""
     quiet = Noise(round_spread=0.02, steal=0.0, other_cores=0.1, kept_waiting=0.01)
     assert doubts(quiet, cores=2) == ()
+    (vague,) = doubts(replace(quiet, known_within=0.08), cores=2)
+    assert "known within 8% only" in vague
     (said,) = doubts(replace(quiet, rounds_left_out=8), cores=2)
     assert said.startswith("8 rounds")
 
