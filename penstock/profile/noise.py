@@ -17,6 +17,8 @@ MOST_SPREAD = 0.10
 #: Relative half width of the interval of a size's seconds at which it is known well enough: well below what the fit may
 #: be off. A noisy machine is measured for longer until it is, and not for ever.
 KNOWN = 0.03
+#: The same where the time was up: above it the figures are not to be trusted.
+MOST_UNKNOWN = 0.05
 #: Share of processor time taken by the hypervisor; above it the neighbours are being measured.
 MOST_STEAL = 0.02
 #: Cores kept busy by others, as a share of all.
@@ -67,8 +69,8 @@ def doubts(noise: Noise, cores: int) -> tuple[str, ...]:
         found.append(f"other programs kept {noise.other_cores:.1f} of {cores} cores busy")
     if noise.kept_waiting is not None and noise.kept_waiting > MOST_WAITING:
         found.append(f"the process was kept from running for {noise.kept_waiting:.0%} of the time")
-    if noise.known_within is not None and noise.known_within > KNOWN:
-        found.append(f"the least known batch size is known within {noise.known_within:.0%} only ({KNOWN:.0%} is asked)")
+    if noise.known_within is not None and noise.known_within > MOST_UNKNOWN:
+        found.append(f"one batch size is known within {noise.known_within:.1%} only ({MOST_UNKNOWN:.0%} is allowed)")
     if noise.rounds_left_out > 0:
         found.append(
             f"{noise.rounds_left_out} rounds over the batch sizes were left out: they took too long for --seconds"

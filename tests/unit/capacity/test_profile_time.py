@@ -101,7 +101,7 @@ def test_rounds_that_were_left_out_are_a_doubt() -> None:
     quiet = Noise(round_spread=0.02, steal=0.0, other_cores=0.1, kept_waiting=0.01)
     assert doubts(quiet, cores=2) == ()
     (vague,) = doubts(replace(quiet, known_within=0.08), cores=2)
-    assert "known within 8% only" in vague
+    assert "known within 8.0% only" in vague
     (said,) = doubts(replace(quiet, rounds_left_out=8), cores=2)
     assert said.startswith("8 rounds")
 
