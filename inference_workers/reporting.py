@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from autoscaler.model import WorkerReport, WorkerState
+from autoscaler.whole_file import write_whole
 from streams import telemetry, topics
 from streams.records import Status
 
@@ -101,11 +102,10 @@ class Reporter:
         except Exception as error:  # noqa: BLE001 - whatever the client raises, the work goes on
             log.warning("worker.report_dropped", extra={"error": f"{type(error).__name__}: {error}"[:200]})
         try:
-            self._health_file.parent.mkdir(parents=True, exist_ok=True)
             told = {"state": report.state.value, "pid": report.pid, "endpoint": self._address}
             if report.model_problem is not None:
                 told["model"] = report.model_problem
-            self._health_file.write_text(json.dumps(told))
+            write_whole(self._health_file, json.dumps(told))
         except OSError as error:
             log.warning("worker.heartbeat_dropped", extra={"error": str(error)})
         return report

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import io
-import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -139,14 +138,6 @@ def dress(axis: Any, title: str, *, x: str = "", y: str = "") -> None:
     axis.set_title(title, loc="left", fontsize=10.5, fontweight="bold", color=INK, pad=8)
     axis.set_xlabel(x, color=MUTED, fontsize=9)
     axis.set_ylabel(y, color=MUTED, fontsize=9)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file in one step: who reads it meanwhile sees the old or the new one, never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
 
 
 def _escape(text: object) -> str:

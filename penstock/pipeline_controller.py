@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from autoscaler.errors import AutoscalerError, StaleDecider, StoreUnavailable
 from autoscaler.forecasting import preload
 from autoscaler.model import Action, ArrivalSample, Claim, Decided
+from autoscaler.whole_file import write_whole
 from penstock.deciding import Deciding, Remembered, fingerprint, replayed
 from penstock.logs import RateLimit
 from penstock.policy_runner import OWN
@@ -398,8 +399,7 @@ class PipelineController:
 
         def step() -> FleetStatus:
             if self._health_file is not None:
-                self._health_file.parent.mkdir(parents=True, exist_ok=True)
-                self._health_file.write_text(sign, encoding="utf-8")
+                write_whole(self._health_file, sign)
             self._actuator.reconcile()
             return self._actuator.status()
 

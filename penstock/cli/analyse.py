@@ -50,9 +50,9 @@ def command(
     Of TRACE (t_seconds,requests; or t_seconds,partition,bytes), or without it of the requests topic of the pipeline in
     --config, read without joining its group.
     """
+    from autoscaler.whole_file import write_whole  # noqa: PLC0415
     from penstock.analyse import source  # noqa: PLC0415 - not needed for --help
     from penstock.analyse.analysis import analyse, lines  # noqa: PLC0415
-    from penstock.page import write_whole  # noqa: PLC0415
 
     if trace is not None and (since is not None or until is not None or save is not None):
         raise InvalidInput("--since, --until and --save are about a topic", f"leave them out, or leave {trace} out")

@@ -57,12 +57,12 @@ def command(
     ANSWERS THESE REQUESTS LIKE ALL OTHERS: use one that may be loaded until it breaks. The ramp ends once it is
     hopelessly behind.
     """
+    from autoscaler.whole_file import write_whole  # noqa: PLC0415
     from penstock import settings  # noqa: PLC0415 - not needed for --help
     from penstock.cli._letters import console  # noqa: PLC0415
     from penstock.loadtest import run  # noqa: PLC0415
     from penstock.loadtest.report import HEAD, as_told, page, verdict  # noqa: PLC0415
     from penstock.loadtest.report import rows as steps_of  # noqa: PLC0415
-    from penstock.page import write_whole  # noqa: PLC0415
 
     if last <= first:
         raise InvalidInput(f"--from {first:g} --to {last:g}", "the last rate must be above the first")

@@ -82,8 +82,8 @@ def command(*, trace: Path, out: Path, report: Path | None, as_json: bool, **giv
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
+    from autoscaler.whole_file import write_whole  # noqa: PLC0415
     from penstock.cli._letters import console  # noqa: PLC0415
-    from penstock.page import write_whole  # noqa: PLC0415
     from penstock.plan import planner  # noqa: PLC0415
     from penstock.plan.report import answer, as_told, lines, page  # noqa: PLC0415
 

@@ -115,7 +115,7 @@ def command(
     made = _with_progress(jobs, found, objective)
     file.write(out, made)
     if report is not None:
-        from penstock.page import write_whole  # noqa: PLC0415
+        from autoscaler.whole_file import write_whole  # noqa: PLC0415
         from penstock.profile.report import page  # noqa: PLC0415 - matplotlib takes a second
 
         report.mkdir(parents=True, exist_ok=True)

@@ -167,7 +167,7 @@ def _progress(what: str) -> Iterator[Any]:
 
 
 def _write(report: Path, outcome: Outcome, told: dict[str, Any]) -> None:
-    from penstock.page import write_whole  # noqa: PLC0415
+    from autoscaler.whole_file import write_whole  # noqa: PLC0415
     from penstock.replay.figure import draw  # noqa: PLC0415 - matplotlib takes a second
     from penstock.replay.outcome import words  # noqa: PLC0415
 

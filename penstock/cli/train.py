@@ -61,8 +61,8 @@ def digits(
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
+    from autoscaler.whole_file import write_whole  # noqa: PLC0415
     from penstock.cli._letters import console  # noqa: PLC0415
-    from penstock.page import write_whole  # noqa: PLC0415
     from penstock.train.report import as_told, lines, page  # noqa: PLC0415
     from penstock.train.run import new_job, train  # noqa: PLC0415
 

@@ -12,8 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from autoscaler.model import Objective, ServiceCurve
 from autoscaler.planning.service_fit import Best, Fit  # noqa: TC001 - read back by these annotations
+from autoscaler.whole_file import write_whole
 from penstock.errors import InvalidInput
-from penstock.page import write_whole
 from penstock.profile.job import Measured  # noqa: TC001 - read back by these annotations
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
+from autoscaler.whole_file import write_whole
 from penstock.demo.train_digits import LEARNING_RATE
-from penstock.page import write_whole
 from penstock.train import data as pictures
 from penstock.train.job import Epoch, Job, Trained
 

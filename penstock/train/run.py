@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
+from autoscaler.whole_file import write_whole
 from penstock.demo.surroundings import environment
 from penstock.errors import InvalidInput, PenstockError
-from penstock.page import write_whole
 from penstock.train import data as pictures
 from penstock.train.job import Epoch, Job, Trained
 from penstock.train.resources import ResourceWatch, used

@@ -198,6 +198,9 @@ def test_a_killed_autoscaler_comes_back_to_its_fleet(site: Site) -> None:
     assert second.events("autoscaler.replayed")[0]["records"] > 0
     health = site.root / "state/health/autoscaler.json"
     site.until(lambda: json.loads(health.read_text())["state"] == "owner")
+    # Replaced and not written over: half a sign of life is none to a health check.
+    written = health.stat().st_ino
+    site.until(lambda: health.stat().st_ino != written)
     address = second.events("autoscaler.endpoint")[0]["address"]
     site.until(lambda: f'penstock_workers_declared{{pipeline="{site.pipeline}",type="cpu"}} 1.0' in _scraped(address))
     assert second.stop() == 0
