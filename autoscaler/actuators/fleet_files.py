@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from autoscaler.actuators.slots import Ended, Live, Slot
 from autoscaler.errors import ActuatorFailed
+from autoscaler.whole_file import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -181,13 +182,7 @@ def _read(path: Path) -> Any:
 
 def _replace(path: Path, content: object, *, durable: bool) -> None:
     """Atomic; the new content goes to the disk first where `durable`."""
-    fresh = path.with_suffix(f".{os.getpid()}.new")
-    with fresh.open("w", encoding="utf-8") as file:
-        json.dump(content, file, separators=(",", ":"))
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    fresh.replace(path)
+    write_whole(path, json.dumps(content, separators=(",", ":")), durable=durable)
 
 
 def _record(content: Any) -> SlotRecord:

@@ -43,13 +43,13 @@ ARREARS_S = 5.0
 class Step:
     """One rate of the ramp."""
 
-    #: Asked for, due, and answered, records a second; answers are those that came in the step.
+    #: Asked for, due, and answered, requests a second; answers are those that came in the step.
     rate_per_s: float
     offered_per_s: float
     answered_per_s: float
-    #: By how much the backlog of what was sent grew, records a second.
+    #: By how much the backlog of what was sent grew, requests a second.
     growth_per_s: float
-    #: By how much the generator fell behind what was due, records a second, and whether it gave up in this step.
+    #: By how much the generator fell behind what was due, requests a second, and whether it gave up in this step.
     generator_growth_per_s: float
     gave_up: bool
     #: From when each was due to its readable answer, in seconds; infinite = more than that share never had one.

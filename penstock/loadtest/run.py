@@ -78,7 +78,7 @@ class Outcome:
     rows: int
     steps: tuple[Step, ...]
     knee: Knee | None
-    #: By the curves that the workers report now, and by those that the settings (or a profile) state, records a second;
+    #: By the curves that workers report now, and by those that the settings (or a profile) state, requests a second;
     #: `None` = partitions without an owner.
     foretold_per_s: float | None
     stated_per_s: float | None
@@ -193,7 +193,7 @@ def run(
         tree: settings of the pipeline.
         config: their file, for the generator.
         inputs: what to ask, see `inputs_of`.
-        rates: of the steps, records a second.
+        rates: of the steps, requests a second.
         step_s: seconds a step.
         seed: of the moments.
         stated: curves by worker type that a plan was made with.
@@ -248,7 +248,7 @@ def send(
         config: settings file of the pipeline.
         inputs: what to ask, see `inputs_of`.
         due_s: when each request is due, in seconds after the start, ascending, (n,).
-        rates: of the steps, records a second: what "hopelessly behind" is measured by.
+        rates: of the steps, requests a second: what "hopelessly behind" is measured by.
         step_s: seconds a step.
         partition_of: partition of each request, (n,); round all of them by default.
         begins: is told the start as Unix time, just before it.

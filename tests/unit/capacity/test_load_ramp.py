@@ -131,12 +131,17 @@ def test_a_generator_that_cannot_send_the_first_step_says_nothing_of_the_pipelin
 
 
 def test_a_knee_beyond_what_was_sent_is_not_read() -> None:
-    """A pipeline of 100 a second, and a generator that falls behind at 160: the steps up to there tell the knee."""
+    """A pipeline of 100 a second, and a generator that from 160 on sends only 50: the steps before tell the knee.
+
+    In those after it the pipeline catches up, which takes nothing back.
+    """
     due_s = due_times(RATES, STEP_S, seed=3)
-    late_s = np.where(due_s > 4 * STEP_S, due_s - 4 * STEP_S, 0.0)
-    seen_s = due_s + late_s + np.array(queue_latencies_s(due_s.tolist(), ServiceCurve(0.0, 0.01, 1)))
-    steps = read_steps(due_s, seen_s, RATES, STEP_S, within_s=1.0, late_s=late_s)
+    sent_s = np.maximum(due_s, 4 * STEP_S + np.maximum(0, np.arange(len(due_s)) - np.sum(due_s < 4 * STEP_S)) / 50)
+    sent_s = np.where(due_s < 4 * STEP_S, due_s, sent_s)
+    seen_s = sent_s + np.array(queue_latencies_s(sent_s.tolist(), ServiceCurve(0.0, 0.01, 1)))
+    steps = read_steps(due_s, seen_s, RATES, STEP_S, within_s=1.0, late_s=sent_s - due_s)
     assert [step.offered for step in steps[:5]] == [True, True, True, True, False]
+    assert [step.overloaded for step in steps[:5]] == [False, False, False, True, False]
     found = knee(steps, seen_s, STEP_S)
     assert found is not None
     assert found.per_s == pytest.approx(100, rel=0.05)
