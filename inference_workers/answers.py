@@ -77,6 +77,9 @@ class BatchFacts:
         if not sources:
             value, _ = self._encoded(start, rows)
             return value, shared
+        if len(sources) == 1:
+            ((raw, size),) = sources
+            return head + raw[start * size : (start + rows) * size], shared
         return b"".join([head, *[raw[start * size : (start + rows) * size] for raw, size in sources]]), shared
 
     def _prepared(self, start: int, rows: int) -> tuple[bytes, SharedHeaders, tuple[tuple[bytes, int], ...]]:
@@ -201,14 +204,20 @@ class Writing:
                 value, shared = batch.json(answer.request_id, answer.start, answer.rows)
         except UnencodableTensor as error:
             return self._without_outputs(answer, Failure("unencodable-output", str(error), "encode"))
-        size = len(value) + len(answer.record.key or b"")
+        record, reply_to = answer.record, answer.headers.reply_to
+        key = record.key
+        size = len(value) if key is None else len(value) + len(key)
         if size > self.max_bytes:
             message = (
                 f"the result has {size} bytes with its key, the results topic takes {self.max_bytes}; ask with fewer "
                 "rows, or with a shorter key"
             )
             return self._without_outputs(answer, Failure("result-too-large", message, "encode"))
-        return Written(answer, Status.OK, (self._result(answer, value, headers, shared),))
+        if reply_to is not None:
+            return Written(answer, Status.OK, (self._result(answer, value, headers, shared),))
+        # As `_result` does, which is called for the others: this one is called for each of thousands a second.
+        result = Outgoing(self.results_topic, key, value, headers, record.partition, None, shared)
+        return Written(answer, Status.OK, (result,))
 
     def _without_outputs(self, answer: Answer, failure: Failure | None = None) -> Written:
         failure = failure or answer.failure
@@ -255,15 +264,17 @@ class Writing:
 
     @staticmethod
     def _own_headers(answer: Answer, batch: BatchFacts | None) -> list[tuple[str, bytes]]:
-        record = answer.record
+        record, traceparent = answer.record, answer.headers.traceparent
         headers = [
             (names.REQUEST_ID, answer.request_id.encode()),
-            (names.SOURCE, _place(record.topic, record.partition) + b"%d" % record.offset),
+            (names.SOURCE, b"%b%d" % (_place(record.topic, record.partition), record.offset)),
         ]
-        if answer.headers.traceparent is not None:
-            headers.append((names.TRACEPARENT, answer.headers.traceparent.encode()))
-        if batch is not None and record.timestamp >= 0:
-            headers.append((names.QUEUE_MS, b"%.1f" % max(batch.formed_at_s * 1000 - record.timestamp, 0.0)))
+        if traceparent is not None:
+            headers.append((names.TRACEPARENT, traceparent.encode()))
+        stamp = record.timestamp
+        if batch is not None and stamp >= 0:
+            waited_ms = batch.formed_at_s * 1000 - stamp
+            headers.append((names.QUEUE_MS, b"%.1f" % waited_ms if waited_ms > 0 else b"0.0"))
         return headers
 
 

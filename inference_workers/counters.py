@@ -68,7 +68,7 @@ class Counters:
             self._busy_s += seconds
             self._retraces += traced
 
-    def delivered(self, statuses: Iterable[Status], latencies_s: NDArray[np.float64]) -> None:
+    def delivered(self, statuses: Iterable[Status] | Counter[Status], latencies_s: NDArray[np.float64]) -> None:
         """Results are committed; latencies from the requests' Kafka timestamps."""
         places = np.bincount(np.searchsorted(_BOUNDS, latencies_s), minlength=len(_BOUNDS) + 1).tolist()
         with self._lock:

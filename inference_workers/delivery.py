@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import operator
 import queue
 import time
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -34,6 +36,11 @@ BROKER_RETRY_S = 0.5
 IDLE_LOOK_S = 0.5
 #: Seconds between looks at whether the worker is still busy while a transaction gathers.
 BUSY_LOOK_S = 0.005
+
+
+#: Of each of thousands of answers: a function in Python would cost more than what it looks up.
+_partition_of = operator.attrgetter("record.partition")
+_place_of = operator.attrgetter("answer.record.partition", "answer.epoch")
 
 
 class Transport(Protocol):
@@ -90,6 +97,7 @@ class Deliverer:
     ) -> None:
         self._transport = transport
         self._sources = {source.topic: source for source in sources}
+        self._alone = len(self._sources) == 1
         self._reply_topic_exists = reply_topic_exists
         self._writing = writing
         self._busy, self._pace = busy, Pace()
@@ -134,23 +142,32 @@ class Deliverer:
                 continue
             if answers is None:
                 break
-            answers = self._with_waiting(answers)
+            answers = list(answers)
             try:
-                now_s = time.time()
-                written = [self._write(answer, now_s) for answer in answers]
+                written = self._with_waiting(answers)
                 for topic, source in self._sources.items():
-                    self._deliver(source, [one for one in written if one.answer.record.topic == topic])
+                    self._deliver(
+                        source, written if self._alone else [one for one in written if one.answer.record.topic == topic]
+                    )
             finally:
                 self._settle(answers)
 
     def _settle(self, answers: Sequence[Answer]) -> None:
         for topic, source in self._sources.items():
-            source.ownership.settle(answer.record.partition for answer in answers if answer.record.topic == topic)
+            of_topic = answers if self._alone else [one for one in answers if one.record.topic == topic]
+            source.ownership.settle(map(_partition_of, of_topic))
 
-    def _with_waiting(self, answers: list[Answer]) -> list[Answer]:
-        """All that waits, and under load what comes in the time that the pace gives."""
-        gathered = list(answers)
-        while len(gathered) < MOST_ANSWERS and not self._stop_now.is_set():
+    def _with_waiting(self, answers: list[Answer]) -> list[Written]:
+        """All that waits, and under load what comes in the time that the pace gives.
+
+        Each batch is written as it comes, so that the transaction can be sent as soon as the wait is over.
+
+        Args:
+            answers: the first batch; what comes is added to it.
+
+        """
+        written = self._written(answers)
+        while len(answers) < MOST_ANSWERS and not self._stop_now.is_set():
             # Looked at again after each batch: the last of a surge must not wait for more that will not come.
             left_s = self._pace.left_s() if self._busy() else 0.0
             try:
@@ -162,8 +179,24 @@ class Deliverer:
             if more is None:
                 self._done = True
                 break
-            gathered += more
-        return gathered
+            answers += more
+            written += self._written(more)
+        return self._still_in_time(written)
+
+    def _written(self, answers: Sequence[Answer]) -> list[Written]:
+        now_s, write = time.time(), self._writing.write
+        return [
+            write(answer, now_s=now_s) if answer.headers.reply_to is None else self._write(answer, now_s)
+            for answer in answers
+        ]
+
+    def _still_in_time(self, written: list[Written]) -> list[Written]:
+        """Those whose deadline passed while others were waited for, written anew."""
+        now_s = time.time()
+        return [
+            self._write(one.answer, now_s) if one.status is Status.OK and _passed(one.answer, now_s) else one
+            for one in written
+        ]
 
     def _write(self, answer: Answer, now_s: float) -> Written:
         reply_to = answer.headers.reply_to
@@ -180,8 +213,10 @@ class Deliverer:
                 # without a break since its record was polled. So it was ours at the snapshot, and the broker refuses
                 # the commit if the group has moved on since.
                 group = source.group_metadata()
-                owned = source.ownership.owned({(one.answer.record.partition, one.answer.epoch) for one in written})
-                written = [one for one in written if (one.answer.record.partition, one.answer.epoch) in owned]
+                places = set(map(_place_of, written))
+                owned = source.ownership.owned(places)
+                if owned != places:
+                    written = [one for one in written if _place_of(one) in owned]
                 self._send(source, written, group)
             except GenerationChanged:
                 log.info("worker.generation_changed", extra={"answers": len(written)})
@@ -225,7 +260,8 @@ class Deliverer:
     def _count(self, source: Source, written: Sequence[Written]) -> None:
         stamps = np.array([one.answer.record.timestamp for one in written], dtype=np.float64)
         latencies_s = np.maximum(time.time() - stamps / 1000, 0.0) if source.timed else np.empty(0)
-        self._counters.delivered((one.status for one in written), latencies_s)
+        others = [one.status for one in written if one.status is not Status.OK]
+        self._counters.delivered(Counter({Status.OK: len(written) - len(others)}) + Counter(others), latencies_s)
 
     def _smaller(self, written: Sequence[Written], error: RecordTooLarge) -> Sequence[Written]:
         """Written anew, with less where a topic took a record for too large.
@@ -284,6 +320,11 @@ class Deliverer:
                 one for one in written if one.answer.record.offset >= (committed.get(one.answer.record.partition) or 0)
             ]
         return ()
+
+
+def _passed(answer: Answer, now_s: float) -> bool:
+    deadline_at_ms = answer.headers.deadline_at_ms
+    return deadline_at_ms is not None and deadline_at_ms <= now_s * 1000
 
 
 def _with_less(one: Written, topic: str, size: int, message: str) -> Answer:

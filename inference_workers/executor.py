@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import operator
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 
 #: Most records of one batch that need no device (malformed, expired): a flood of them must not delay good ones.
 MOST_RECORDS = 1024
+_place_of = operator.attrgetter("record.partition", "epoch")
 #: Seconds between looks at whether to stop while nothing waits.
 IDLE_LOOK_S = 0.5
 #: Shapes of batches remembered as run before: open dimensions may take any size.
@@ -203,13 +205,17 @@ class Executor:
         lane.ready.take(len(front))
         answers, batch = front.answers, front.batch
         taken: list[Answer | Pending] = [*answers, *batch]
-        places = Counter((one.record.partition, one.epoch) for one in taken)
+        places = Counter(map(_place_of, taken))
         lost = {place for place, number in places.items() if not lane.ownership.take(*place, number)}
         if lost:
-            answers = [one for one in answers if (one.record.partition, one.epoch) not in lost]
-            batch = [one for one in batch if (one.record.partition, one.epoch) not in lost]
+            answers = [one for one in answers if _place_of(one) not in lost]
+            batch = [one for one in batch if _place_of(one) not in lost]
         now_s = self._now_s()
-        expired = [one for one in batch if one.deadline_s is not None and one.deadline_s <= now_s]
+        expired = [
+            one
+            for one in batch
+            if one.headers.deadline_at_ms is not None and one.headers.deadline_at_ms <= now_s * 1000
+        ]
         if expired:
             batch = [one for one in batch if one not in expired]
             answers = _merged(answers, [_answer(one, Status.EXPIRED) for one in expired])

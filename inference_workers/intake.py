@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from inference_workers.model import ServedModel
     from inference_workers.shadow import ShadowOrder
+    from streams.headers import Headers
     from streams.records import ConsumedRecord
 
 #: Different heads remembered; as many as `streams.request_codec` does.
@@ -118,6 +119,17 @@ class _Known:
     key: tuple[Any, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Alike:
+    """What is known of all requests whose headers are an id and then these, which say no other id."""
+
+    rest: list[tuple[str, bytes]]
+    #: As `_plain` returns it.
+    length: bytes | None
+    #: Bytes of an id that leave the headers short enough.
+    longest_id: int
+
+
 #: Inputs, their rows, and the key of the requests that they can be computed with.
 _Found = tuple["Mapping[str, NDArray[Any]]", int, tuple[Any, ...]]
 
@@ -139,6 +151,8 @@ class Intake:
     _known: dict[bytes, _Known] = field(default_factory=dict)
     #: The lengths of known heads, as their header has them.
     _lengths: dict[bytes, int] = field(default_factory=dict)
+    #: Of the last request whose headers were read one by one.
+    _alike: _Alike | None = None
     #: The version that `_known` was learnt for.
     _known_for: ServedModel | None = None
 
@@ -153,8 +167,8 @@ class Intake:
         return self._carefully(record, epoch, model) if pending is None else pending
 
     def _quickly(self, record: ConsumedRecord, epoch: int, model: ServedModel) -> Pending | None:
-        plain, value = _plain(record), record.value
-        if plain is None or value is None or not self._few_headers(record):
+        plain, value = self._named(record.headers), record.value
+        if plain is None or value is None:
             return None
         request_id, length = plain
         found = self._from_json(value, model) if length is None else self._like_before(value, length)
@@ -182,11 +196,24 @@ class Intake:
             return None
         return inputs, request.rows, (model, *batching.shape_key(inputs))
 
-    def _few_headers(self, record: ConsumedRecord) -> bool:
-        return (
-            len(record.headers) <= self.limits.max_headers
-            and header_bytes(record.headers) <= self.limits.max_header_bytes
-        )
+    def _named(self, headers: Headers) -> tuple[str, bytes | None] | None:
+        """As `_plain`; `None` too where there is more of the headers than is allowed."""
+        alike = self._alike
+        if alike is not None and headers and headers[0][0] == names.REQUEST_ID and headers[1:] == alike.rest:
+            said = headers[0][1]
+            # In ASCII its bytes are its characters.
+            if said and len(said) <= alike.longest_id and said.isascii():
+                return said.decode(), alike.length
+        size = header_bytes(headers)
+        if len(headers) > self.limits.max_headers or size > self.limits.max_header_bytes:
+            return None
+        plain = _plain(headers)
+        if plain is not None and headers[0][0] == names.REQUEST_ID and not any(
+            name == names.REQUEST_ID for name, _ in headers[1:]
+        ):  # fmt: skip
+            left = self.limits.max_header_bytes - size + len(headers[0][1] or b"")
+            self._alike = _Alike(list(headers[1:]), plain[1], min(names.LONGEST_ID, left))
+        return plain
 
     def _carefully(self, record: ConsumedRecord, epoch: int, model: ServedModel) -> Answer | Pending:
         headers, encoding, body_id = _PLAIN, Encoding.JSON, None
@@ -254,13 +281,13 @@ class Intake:
         self._lengths[length] = start
 
 
-def _plain(record: ConsumedRecord) -> tuple[str, bytes | None] | None:
+def _plain(headers: Headers) -> tuple[str, bytes | None] | None:
     """The id of a request with none of the headers that need care, and its head's length (`None` = it is JSON).
 
     `None` = not such a one. Of a header given twice the last counts, as everywhere.
     """
     request_id = length = content = None
-    for name, said in record.headers:
+    for name, said in headers:
         if name == names.REQUEST_ID:
             request_id = said
         elif name == names.HEADER_LENGTH:

@@ -89,7 +89,8 @@ class Ownership:
     def settle(self, partitions: Iterable[int]) -> None:
         """Records of these partitions (one entry a record) are out of hand: committed, or given up."""
         with self._lock:
-            self._in_hand.subtract(partitions)
+            # Counted first, which is not done in Python.
+            self._in_hand.subtract(Counter(partitions))
 
     def owned(self, places: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
         """Those of some (partition, epoch) whose stamp is still good.

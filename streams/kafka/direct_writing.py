@@ -94,7 +94,10 @@ class DirectWriting:
             kafka.errors.KafkaError: we may not know of it.
 
         """
-        partitions = [self._partition(record, keyless, deadline) for record in records]
+        partitions = [
+            self._partition(record, keyless, deadline) if record.partition is None else record.partition
+            for record in records
+        ]
         rounds: list[list[Batch]] = []
         seen: dict[tuple[str, int], int] = {}
         now_ms = time.time_ns() // 1_000_000
@@ -184,8 +187,6 @@ class DirectWriting:
             answers = self._link.gather(self.requests(again, deadline))
 
     def _partition(self, record: Outgoing, keyless: int, deadline: float) -> int:
-        if record.partition is not None:
-            return record.partition
         with _refusals(record.topic):
             known = self._link.partitions(record.topic, deadline)
         # As Kafka's own clients place a key.

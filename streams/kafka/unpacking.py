@@ -9,6 +9,7 @@ Source of the layout: Apache Kafka, "Message Format", section "Record".
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import kafka.errors as kafka_errors
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _theirs = Fetcher.PartitionRecords._unpack_records  # noqa: SLF001 - the one place where fetched records are read
+_new = tuple.__new__
 _ASCII = bytes(range(128)) + b"?" * 128
 #: Header names remembered: a topic has a dozen; strangers may send any.
 _NAMES_REMEMBERED = 4096
@@ -87,6 +89,7 @@ def _records(fetched: Any, place: Any, batch: Any) -> Iterator[Any]:
     topic, partition = place
     epoch, base, kind = batch.leader_epoch, batch.base_offset, batch.timestamp_type
     first, latest = batch.first_timestamp, batch.max_timestamp
+    before = _NOTHING
     try:
         for _ in range(batch.records_count):
             length, at = _number(data, at)
@@ -95,14 +98,24 @@ def _records(fetched: Any, place: Any, batch: Any) -> Iterator[Any]:
             offset, at = _number(data, at)
             key, at = _bytes(data, at)
             value, at = _bytes(data, at)
-            headers, at = _headers(data, at)
+            like = before.read(data, at, stop)
+            if like is None:
+                headers, ends = _headers(data, at)
+                before = _Alike.of(data, at, ends, headers)
+                at = ends
+            else:
+                headers, at = like, stop
             if at != stop or at > end:
                 raise _corrupt(topic, partition, base)
             offset += base
             fetched.next_fetch_offset = offset + 1
-            yield ConsumerRecord(
-                topic, partition, epoch, offset, latest if kind else first + delta, kind, key, value, headers, None,
-                -1 if key is None else len(key), -1 if value is None else len(value), -1,
+            # As the class would, without the Python function that its call is.
+            yield _new(
+                ConsumerRecord,
+                (
+                    topic, partition, epoch, offset, latest if kind else first + delta, kind, key, value, headers, None,
+                    -1 if key is None else len(key), -1 if value is None else len(value), -1,
+                ),
             )  # fmt: skip
     except IndexError as error:
         raise _corrupt(topic, partition, base) from error
@@ -150,6 +163,49 @@ def _headers(data: bytes, at: int) -> tuple[list[tuple[str, bytes | None]], int]
     if count < 0:
         raise IndexError(at)
     return headers, at
+
+
+@dataclass(frozen=True, slots=True)
+class _Alike:
+    """What most records of a batch have in common: the same headers, of which only the first has another value.
+
+    The first is the request's id, as `InferenceClient` writes it. Bytes that are the same say the same, so nothing of
+    a record is taken for granted.
+    """
+
+    #: From the number of headers to the first one's name; empty = nothing is known.
+    prefix: bytes
+    name: str
+    #: All behind the first one's value.
+    suffix: bytes
+    rest: tuple[tuple[str, bytes | None], ...]
+
+    @classmethod
+    def of(cls, data: bytes, at: int, ends: int, headers: list[tuple[str, bytes | None]]) -> _Alike:
+        """Learn from headers that lie in `data` from `at` to `ends`."""
+        if not headers or headers[0][1] is None:
+            return _NOTHING
+        _, begins = _number(data, at)
+        length, begins = _number(data, begins)
+        named = begins + length
+        _, value = _number(data, named)
+        (name, content), *rest = headers
+        return cls(data[at:named], name, data[value + len(content or b"") : ends], tuple(rest))
+
+    def read(self, data: bytes, at: int, stop: int) -> list[tuple[str, bytes | None]] | None:
+        """The headers from `at` to `stop`; `None` = they are not alike."""
+        if not self.prefix or not data.startswith(self.prefix, at):
+            return None
+        at += len(self.prefix)
+        size = data[at]
+        value, ends = at + 1, at + 1 + (size >> 1)
+        # A length of one byte that is not negative: seven bits, the lowest of them the sign.
+        if size & 0x81 or ends + len(self.suffix) != stop or not data.startswith(self.suffix, ends):
+            return None
+        return [(self.name, data[value:ends]), *self.rest]
+
+
+_NOTHING = _Alike(b"", "", b"", ())
 
 
 def _name(raw: bytes) -> str:

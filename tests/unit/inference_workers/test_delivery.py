@@ -6,10 +6,11 @@ import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from inference_workers import delivery
-from inference_workers.answers import Answer, Failure, Writing
+from inference_workers.answers import Answer, BatchFacts, Failure, Writing
 from inference_workers.counters import Counters
 from inference_workers.delivery import Deliverer, Source
 from inference_workers.ownership import Ownership
@@ -120,6 +121,21 @@ def delivered(
     return one, counters, raised[0] if raised else None
 
 
+class Model:
+    """What a batch of two rows gave."""
+
+    facts = BatchFacts("m", "1", 0.001, 2, 1.0, {"y": np.zeros((2, 1), np.float32)})
+
+    @classmethod
+    def answered(cls, number: int, deadline_at_ms: int | None) -> Answer:
+        """A request with a deadline, answered by it."""
+        one = answer(number)
+        headers = RequestHeaders(deadline_at_ms=deadline_at_ms)
+        return Answer(
+            one.record, 1, headers, one.request_id, Encoding.BINARY, Status.OK, batch=cls.facts, start=0, rows=1
+        )
+
+
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery, "BROKER_RETRY_S", 0.001)
@@ -222,3 +238,38 @@ def test_what_was_committed_although_nobody_said_so_is_counted_once() -> None:
     assert error is None
     assert kafka.sends == 1
     assert counters.totals().by_status[Status.FAILED] == 2
+
+
+def test_a_deadline_that_passes_while_a_transaction_gathers_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers are written as they come; one whose deadline passed until the last came is not delivered as in time."""
+    # The first batch is written at second 10, the second at 20, and what is sent is looked at once more at 20.
+    seconds = iter([10.0])
+    monkeypatch.setattr(delivery, "time", SimpleNamespace(time=lambda: next(seconds, 20.0)))
+    kafka = Kafka()
+    one, counters = _of_two_batches(
+        kafka,
+        [Model.answered(0, 15_000), Model.answered(1, None), Model.answered(2, 25_000)],
+        [Model.answered(3, 15_000), Model.answered(4, 25_000)],
+    )
+    assert [header(_headers(record), "status") for record in kafka.written] == [
+        b"expired", b"ok", b"ok", b"expired", b"ok",
+    ]  # fmt: skip
+    assert kafka.sends == 1, "both batches are one transaction"
+    assert counters.totals().by_status == {Status.OK: 3, Status.EXPIRED: 2}
+    assert one.drained([0])
+
+
+def _of_two_batches(kafka: Kafka, first: list[Answer], second: list[Answer]) -> tuple[Ownership, Counters]:
+    ownership, counters = Ownership(), Counters()
+    ownership.assigned([0])
+    assert ownership.take(0, 1, len(first) + len(second))
+    one = Deliverer(
+        transport=kafka, sources=[Source(REQUESTS, ownership, lambda: None, lambda: {0: kafka.next_offset})],
+        reply_topic_exists=lambda _topic, anew=False: True, writing=Writing(RESULTS, "m", lambda: "1", 10**6),
+        queue_size=4, busy=lambda: False, counters=counters, stop_now=threading.Event(),
+    )  # fmt: skip
+    one.put(first)
+    one.put(second)
+    one.finish()
+    one.run()
+    return ownership, counters

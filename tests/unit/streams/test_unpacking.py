@@ -55,6 +55,36 @@ def test_both_ways_read_the_same(records: list[Any], codec: int, twice: bool) ->
     assert [one._replace(serialized_header_size=-1) for one in theirs[0]] == ours[0]
 
 
+#: Few different ones, so that records after one another have the same headers, or nearly: what is remembered of the one
+#: before must never be taken for what the next one says.
+_HEADER = st.tuples(st.sampled_from(["", "id", "idx", "no"]), st.sampled_from([None, b"", b"i", b"id", b"x" * 64]))
+
+
+@given(st.lists(st.lists(_HEADER, max_size=3), min_size=2, max_size=40))
+def test_both_ways_read_the_same_where_headers_are_alike(headers: list[Any]) -> None:
+    """But for the value of the first, or for a byte, or for one more."""
+    data = raw([(1, b"k", b"v", some) for some in headers])
+    ours, theirs = read(data, unpacking._unpack), read(data, unpacking._theirs)
+    assert ours[1] == theirs[1]
+    assert [one._replace(serialized_header_size=-1) for one in theirs[0]] == ours[0]
+
+
+def test_headers_that_repeat_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of one kind of request: an id, and what is the same in each."""
+    calls: list[int] = []
+    careful = unpacking._headers
+
+    def counted(data: bytes, at: int) -> Any:
+        calls.append(at)
+        return careful(data, at)
+
+    monkeypatch.setattr(unpacking, "_headers", counted)
+    wanted = [[("request-id", b"r%d" % number), ("content-type", b"json")] for number in range(20)]
+    found, _ = read(raw([(1, b"k", b"v", some) for some in wanted]), unpacking._unpack)
+    assert [one.headers for one in found] == wanted
+    assert len(calls) == 1
+
+
 @given(RECORDS, st.data())
 def test_a_damaged_batch_is_refused_as_such(records: list[Any], data: st.DataObject) -> None:
     """Never another error, whatever bytes a broker sends."""
