@@ -145,6 +145,40 @@ def test_both_ways_say_the_same(
     assert same(experienced.decode(changed, 1), new_intake().decode(changed, 1))
 
 
+@settings(deadline=None)
+@given(
+    extra=HEADERS,
+    said=st.sampled_from([None, b"", b"other", b"n" * 512, b"n" * 513, "\u00e9".encode(), b"\xff", b"n" * 900]),
+    encoding=st.sampled_from(list(Encoding)),
+    most_bytes=st.sampled_from([150, 600, 1000, 16_384]),
+    most=st.sampled_from([2, 3, 4, 64]),
+)
+def test_another_id_before_the_same_headers_is_read_with_the_same_care(
+    *, extra: list[tuple[str, bytes]], said: Any, encoding: Encoding, most_bytes: int, most: int
+) -> None:
+    """Headers that were read one by one before are known by their sum; the id is not, and counts."""
+    request = good(encoding=encoding)
+    (name, _), *rest = request.headers
+    limits = Limits(max_header_bytes=most_bytes, max_headers=most)
+    experienced, fresh = (Intake(Versions(), limits, now_s=lambda: 100.0) for _ in range(2))  # type: ignore[arg-type]
+    experienced.decode(good(encoding=encoding), 1)
+    experienced.decode(record(request.value, [(name, b"before"), *rest, *extra]), 1)
+    changed = record(request.value, [(name, said), *rest, *extra])
+    assert same(experienced.decode(changed, 1), fresh.decode(changed, 1))
+
+
+def test_headers_that_repeat_are_not_read_one_by_one_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without this the test before would compare the careful way with itself."""
+    decoder = new_intake()
+    decoder.decode(good(), 1)
+    decoder.decode(good(), 1)
+    monkeypatch.setattr(intake, "_plain", None)
+    (_, _), *rest = good().headers
+    second = decoder.decode(record(good().value, [("request-id", b"two"), *rest]), 1)
+    assert isinstance(second, Pending)
+    assert second.request_id == "two"
+
+
 def test_what_the_model_casts_is_not_remembered() -> None:
     """A view would hand the model numbers of the wrong type."""
     decoder = new_intake()
