@@ -263,9 +263,10 @@ def _of_two_batches(kafka: Kafka, first: list[Answer], second: list[Answer]) -> 
     ownership, counters = Ownership(), Counters()
     ownership.assigned([0])
     assert ownership.take(0, 1, len(first) + len(second))
+    asked: Any = SimpleNamespace(writable=lambda _topic: True)
     one = Deliverer(
         transport=kafka, sources=[Source(REQUESTS, ownership, lambda: None, lambda: {0: kafka.next_offset})],
-        reply_topic_exists=lambda _topic, anew=False: True, writing=Writing(RESULTS, "m", lambda: "1", 10**6),
+        reply_topic_exists=ReplyTopics(asked).there, writing=Writing(RESULTS, "m", lambda: "1", 10**6),
         queue_size=4, busy=lambda: False, counters=counters, stop_now=threading.Event(),
     )  # fmt: skip
     one.put(first)
