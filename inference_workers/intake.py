@@ -123,7 +123,7 @@ class _Known:
 class _Alike:
     """What is known of all requests whose headers are an id and then these, which say no other id."""
 
-    rest: list[tuple[str, bytes]]
+    rest: list[tuple[str, bytes | None]]
     #: As `_plain` returns it.
     length: bytes | None
     #: Bytes of an id that leave the headers short enough.

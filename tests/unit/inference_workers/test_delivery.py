@@ -274,3 +274,28 @@ def _of_two_batches(kafka: Kafka, first: list[Answer], second: list[Answer]) -> 
     one.finish()
     one.run()
     return ownership, counters
+
+
+def test_answers_of_a_partition_that_was_taken_away_are_dropped_and_the_others_go() -> None:
+    """Whoever has it now reads its requests again."""
+    ownership, counters = Ownership(), Counters()
+    ownership.assigned([0, 1])
+    answers = [answer(number) for number in range(4)]
+    for one in answers[:2]:
+        one.record.partition, one.epoch = 1, 2
+    for one in answers:
+        assert ownership.take(one.record.partition, one.epoch, 1)
+    ownership.revoked([1])
+    kafka = Kafka()
+    asked: Any = SimpleNamespace(writable=lambda _topic: True)
+    one = Deliverer(
+        transport=kafka, sources=[Source(REQUESTS, ownership, lambda: None, lambda: {0: kafka.next_offset})],
+        reply_topic_exists=ReplyTopics(asked).there, writing=Writing(RESULTS, "m", lambda: "1", 10**6),
+        queue_size=4, busy=lambda: False, counters=counters, stop_now=threading.Event(),
+    )  # fmt: skip
+    one.put(answers)
+    one.finish()
+    one.run()
+    assert kafka.topics()[RESULTS] == ["r2", "r3"]
+    assert counters.totals().by_status == {Status.FAILED: 2}
+    assert ownership.drained([0, 1])

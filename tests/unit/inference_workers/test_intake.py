@@ -179,6 +179,25 @@ def test_headers_that_repeat_are_not_read_one_by_one_again(monkeypatch: pytest.M
     assert second.request_id == "two"
 
 
+def test_a_second_id_behind_the_same_headers_counts() -> None:
+    """Of a header given twice the last counts, each time."""
+    decoder = new_intake()
+    twice = [*good().headers, ("request-id", b"last")]
+    for number in range(3):
+        (name, _), *rest = twice
+        found = decoder.decode(record(good().value, [(name, b"r%d" % number), *rest]), 1)
+        assert found.request_id == "last"
+
+
+def test_as_many_other_headers_are_not_the_same_headers() -> None:
+    """One asks for another version of the model, with as many headers as the one before."""
+    decoder = new_intake()
+    for extra, version in ((("x-theirs", b"2"), "1"), (("model-version", b"2"), "2"), (("x-theirs", b"3"), "1")):
+        found = decoder.decode(record(good().value, [*good().headers, extra]), 1)
+        assert isinstance(found, Pending)
+        assert found.model.version == version
+
+
 def test_what_the_model_casts_is_not_remembered() -> None:
     """A view would hand the model numbers of the wrong type."""
     decoder = new_intake()

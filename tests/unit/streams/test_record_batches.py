@@ -59,6 +59,8 @@ def test_records_come_back_in_order(records: list[Outgoing], most_bytes: int) ->
         assert (batch.producer_id, batch.producer_epoch, batch.base_sequence) == (9, 3, 17)
         assert batch.is_transactional
         assert len(found) == made.count
+        # By it the broker finds records by time, and deletes old ones.
+        assert batch.max_timestamp == max(one.timestamp for one in found)
         assert made.count == 1 or len(made.body) <= most_bytes
         assert records[made.first].topic == made.topic
         seen.setdefault((made.topic, made.partition), []).extend(found)

@@ -69,6 +69,13 @@ def test_both_ways_read_the_same_where_headers_are_alike(headers: list[Any]) -> 
     assert [one._replace(serialized_header_size=-1) for one in theirs[0]] == ours[0]
 
 
+def test_a_byte_that_differs_behind_the_first_header_is_read() -> None:
+    """As long as the one before, and with the same names."""
+    wanted = [[("request-id", b"r%d" % number), ("model-version", b"%d" % (number % 3))] for number in range(9)]
+    found, _ = read(raw([(1, b"k", b"v", some) for some in wanted]), unpacking._unpack)
+    assert [one.headers for one in found] == wanted
+
+
 def test_headers_that_repeat_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """All of one kind of request: an id, and what is the same in each."""
     calls: list[int] = []
