@@ -148,12 +148,21 @@ def _empty(axis: Any) -> None:
 def _plain_numbers(axis: Any, rates: Sequence[float]) -> None:
     from matplotlib.ticker import NullLocator  # noqa: PLC0415 - as above
 
-    far_apart = [rate for index, rate in enumerate(rates) if index == 0 or rate > rates[index - 1] * 1.25]
-    axis.set_xticks(far_apart)
+    axis.set_xticks(_far_apart(rates))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_major_formatter(_plain())
     axis.yaxis.set_major_formatter(_plain())
     axis.yaxis.set_minor_formatter(_plain() if _span(axis) < NARROW else _nothing())
+
+
+def _far_apart(rates: Sequence[float]) -> list[float]:
+    """Those whose names do not run into each other: a tenth of the axis from one to the next."""
+    kept: list[float] = []
+    least = (rates[-1] / rates[0]) ** 0.1 if rates and rates[0] > 0 else 1.0
+    for rate in rates:
+        if not kept or rate > kept[-1] * least:
+            kept.append(rate)
+    return kept
 
 
 def _span(axis: Any) -> float:

@@ -17,6 +17,7 @@ from penstock.bench import candidates as names
 from penstock.bench import children, cpu, kafka_side, warm_up
 from penstock.bench.candidates import CANDIDATES, Candidate, select
 from penstock.bench.errors import UnknownRow
+from penstock.bench.figure import _far_apart
 from penstock.bench.kafka_side import TransactionLog
 from penstock.bench.ratios import ratios
 from penstock.bench.rows import Measured, Row, find
@@ -313,3 +314,10 @@ def test_what_the_hypervisor_took_is_no_other_program(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(psutil, "cpu_times", lambda: Times(vars(times).values()))
     assert cpu.machine_cpu_s() == 50.0
+
+
+def test_names_of_rates_do_not_run_into_each_other() -> None:
+    """22,000 and 33,000 did, on an axis that begins at 200."""
+    assert _far_apart([200.0, 5600.0, 11_000.0, 22_000.0, 33_000.0]) == [200, 5600, 11_000, 22_000]
+    assert _far_apart([200.0]) == [200]
+    assert _far_apart([]) == []
