@@ -80,7 +80,10 @@ def isolate(items: Sequence[T], run: Callable[[Sequence[T]], list[R]], fails: ty
         try:
             found.update(zip(indices, run([items[index] for index in indices]), strict=True))
         except fails as error:
-            return error
+            # Its traceback holds the batch and everything that ran it, and they would hold it: a circle for each bad
+            # record, which only a collection frees.
+            error.__cause__ = error.__context__ = None
+            return error.with_traceback(None)
         return None
 
     groups = [list(range(len(items)))]

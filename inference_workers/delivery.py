@@ -166,7 +166,7 @@ class Deliverer:
             answers: the first batch; what comes is added to it.
 
         """
-        written = self._written(answers)
+        written, rest = self._written(answers), list[Answer]()
         while len(answers) < MOST_ANSWERS and not self._stop_now.is_set():
             # Looked at again after each batch: the last of a surge must not wait for more that will not come.
             left_s = self._pace.left_s() if self._busy() else 0.0
@@ -180,8 +180,13 @@ class Deliverer:
                 self._done = True
                 break
             answers += more
-            written += self._written(more)
-        return self._still_in_time(written)
+            if left_s > 0 and not rest:
+                written += self._written(more)
+            else:
+                # The time is over: what waits is taken along, and written after. Writing it here would let the next
+                # batch come meanwhile, and so on for ever where results take longer to write than to compute.
+                rest += more
+        return self._still_in_time(written + self._written(rest))
 
     def _written(self, answers: Sequence[Answer]) -> list[Written]:
         now_s, write = time.time(), self._writing.write
@@ -194,7 +199,7 @@ class Deliverer:
         """Those whose deadline passed while others were waited for, written anew."""
         now_s = time.time()
         return [
-            self._write(one.answer, now_s) if one.status is Status.OK and _passed(one.answer, now_s) else one
+            self._write(one.answer, now_s) if one.answer.status is Status.OK and _passed(one.answer, now_s) else one
             for one in written
         ]
 

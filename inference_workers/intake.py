@@ -204,13 +204,13 @@ class Intake:
             # In ASCII its bytes are its characters.
             if said and len(said) <= alike.longest_id and said.isascii():
                 return said.decode(), alike.length
+        plain = _plain(headers)
+        if plain is None:
+            return None
         size = header_bytes(headers)
         if len(headers) > self.limits.max_headers or size > self.limits.max_header_bytes:
             return None
-        plain = _plain(headers)
-        if plain is not None and headers[0][0] == names.REQUEST_ID and not any(
-            name == names.REQUEST_ID for name, _ in headers[1:]
-        ):  # fmt: skip
+        if headers[0][0] == names.REQUEST_ID and not any(name == names.REQUEST_ID for name, _ in headers[1:]):
             left = self.limits.max_header_bytes - size + len(headers[0][1] or b"")
             self._alike = _Alike(list(headers[1:]), plain[1], min(names.LONGEST_ID, left))
         return plain

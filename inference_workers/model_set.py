@@ -193,6 +193,8 @@ class ModelSet:
                 self._current = self._store.load(choice.version)
             except BrokenModel as error:
                 errors.append(error)
+        # They hold on to what did not load.
+        errors.clear()
         self.look()
 
     def watch(self, stop: threading.Event, poll_s: float) -> None:

@@ -67,6 +67,8 @@ class ModelStore:
         self._lock = threading.Lock()
         self._residents: dict[str, Resident] = {}
         self._failed: dict[int, Failed] = {}
+        #: Whether something was let go, or has failed, that only a collection frees.
+        self._circles = False
 
     @property
     def loading(self) -> bool:
@@ -126,6 +128,7 @@ class ModelStore:
             reason = str(error) if isinstance(error, BrokenModel) else f"{type(error).__name__}: {error}"[:300]
             with self._lock:
                 self._failed[version.number] = Failed(version.files, reason)
+                self._circles = True
             facts = {"model": self._model_dir.name, "version": version.name, "error": reason}
             log.error("model.failed", extra=facts)  # noqa: TRY400 - the message says it all
             if isinstance(error, BrokenModel):
@@ -154,14 +157,17 @@ class ModelStore:
                 del self._failed[number]
 
     def release(self, keep: Collection[str]) -> None:
-        """Let go of all others; takes as long as freeing their memory does."""
+        """Let go of all others, and of what has failed; takes as long as freeing their memory does."""
         with self._lock:
             gone = [name for name in self._residents if name not in keep]
             for name in gone:
                 del self._residents[name]
-        if gone:
-            # Loaded graphs refer to themselves in circles: only a collection frees their variables.
+            circles, self._circles = self._circles or bool(gone), False
+        if circles:
+            # Loaded graphs, whole or not, refer to themselves in circles: only a collection frees their variables, and
+            # by itself it looks too seldom (`worker.COLLECT_AFTER`).
             gc.collect()
+        if gone:
             log.info("model.released", extra={"model": self._model_dir.name, "versions": gone})
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _theirs = Fetcher.PartitionRecords._unpack_records  # noqa: SLF001 - the one place where fetched records are read
 _new = tuple.__new__
+#: Records of a batch whose headers are not like those before, after which it is no longer tried.
+_MISSES = 8
 _ASCII = bytes(range(128)) + b"?" * 128
 #: Header names remembered: a topic has a dozen; strangers may send any.
 _NAMES_REMEMBERED = 4096
@@ -89,7 +91,7 @@ def _records(fetched: Any, place: Any, batch: Any) -> Iterator[Any]:
     topic, partition = place
     epoch, base, kind = batch.leader_epoch, batch.base_offset, batch.timestamp_type
     first, latest = batch.first_timestamp, batch.max_timestamp
-    before = _NOTHING
+    before, misses = _NOTHING, 0
     try:
         for _ in range(batch.records_count):
             length, at = _number(data, at)
@@ -101,7 +103,9 @@ def _records(fetched: Any, place: Any, batch: Any) -> Iterator[Any]:
             like = before.read(data, at, stop)
             if like is None:
                 headers, ends = _headers(data, at)
-                before = _Alike.of(data, at, ends, headers)
+                # Where each has other headers (a deadline, a trace) there is nothing to be learnt.
+                before = _Alike.of(data, at, ends, headers) if misses < _MISSES else _NOTHING
+                misses += 1
                 at = ends
             else:
                 headers, at = like, stop

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -103,3 +105,32 @@ def test_requests_of_different_shapes_do_not_share_a_batch() -> None:
     assert key == batching.shape_key({"x": np.zeros((7, 3))})
     assert key != batching.shape_key({"x": np.zeros((1, 4))})
     assert key != batching.shape_key({"x": np.zeros((1, 3), np.float32)})
+
+
+class _Item:
+    """What a batch is made of."""
+
+
+def test_a_bad_record_leaves_nothing_behind() -> None:
+    """A failure that held its batch, and was held by it, would stay until a collection, which a worker seldom has."""
+    items = [_Item() for _ in range(8)]
+    left = [weakref.ref(one) for one in items]
+
+    def run(some: Sequence[_Item]) -> list[int]:
+        if items[3] in some:
+            try:
+                {}[0]
+            except KeyError as error:
+                raise ValueError("no") from error
+        return [1] * len(some)
+
+    gc.collect()
+    gc.disable()
+    try:
+        outcomes = batching.isolate(items, run, ValueError)
+        assert [str(outcome) for outcome in outcomes] == ["1"] * 3 + ["no"] + ["1"] * 4
+        del outcomes
+        items.clear()
+        assert [one() for one in left] == [None] * 8
+    finally:
+        gc.enable()

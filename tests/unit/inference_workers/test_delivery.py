@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from inference_workers import delivery
-from inference_workers.answers import Answer, BatchFacts, Failure, Writing
+from inference_workers.answers import Answer, BatchFacts, Failure, Writing, Written
 from inference_workers.counters import Counters
 from inference_workers.delivery import Deliverer, Source
 from inference_workers.ownership import Ownership
@@ -257,6 +257,34 @@ def test_a_deadline_that_passes_while_a_transaction_gathers_is_kept(monkeypatch:
     assert kafka.sends == 1, "both batches are one transaction"
     assert counters.totals().by_status == {Status.OK: 3, Status.EXPIRED: 2}
     assert one.drained([0])
+
+
+def test_results_that_take_longer_to_write_than_to_compute_make_no_endless_transaction() -> None:
+    """While one batch is written the next is there; the first of them must not wait for the last."""
+    waiting = [[answer(number)] for number in range(1, 30)]
+    honest = Writing(RESULTS, "m", lambda: "1", 10**6)
+
+    def write(one: Answer, *, now_s: float) -> Written:
+        # The model is done with the next batch before this one is written.
+        if waiting:
+            deliverer.put(waiting.pop(0))
+        return honest.write(one, now_s=now_s)
+
+    ownership = Ownership()
+    ownership.assigned([0])
+    kafka, asked = Kafka(), SimpleNamespace(writable=lambda _topic: True)
+    writing: Any = SimpleNamespace(write=write)
+    deliverer = Deliverer(
+        transport=kafka, sources=[Source(REQUESTS, ownership, lambda: None, lambda: {0: kafka.next_offset})],
+        reply_topic_exists=ReplyTopics(asked).there, writing=writing, queue_size=4, busy=lambda: False,
+        counters=Counters(), stop_now=(stop := threading.Event()),
+    )  # fmt: skip
+    deliverer.put([answer(0)])
+    idle = kafka.idle
+    kafka.idle = lambda: (idle(), stop.set())[0]  # type: ignore[method-assign]
+    deliverer.run()
+    assert kafka.topics()[RESULTS] == [f"r{number}" for number in range(30)]
+    assert kafka.sends == 15, "the batch in hand and the one that had come meanwhile, each time"
 
 
 def _of_two_batches(kafka: Kafka, first: list[Answer], second: list[Answer]) -> tuple[Ownership, Counters]:

@@ -92,6 +92,22 @@ def test_headers_that_repeat_are_read_once(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(calls) == 1
 
 
+def test_headers_that_never_repeat_are_soon_no_longer_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deadline or a trace in each: what is learnt of one is of no use for the next."""
+    learnt: list[int] = []
+    of = unpacking._Alike.of
+
+    def counted(*facts: Any) -> Any:
+        learnt.append(1)
+        return of(*facts)
+
+    monkeypatch.setattr(unpacking._Alike, "of", counted)
+    wanted = [[("request-id", b"r"), ("deadline-ms", b"%d" % number)] for number in range(1000, 1100)]
+    found, _ = read(raw([(1, b"k", b"v", some) for some in wanted]), unpacking._unpack)
+    assert [one.headers for one in found] == wanted
+    assert len(learnt) <= 8
+
+
 @given(RECORDS, st.data())
 def test_a_damaged_batch_is_refused_as_such(records: list[Any], data: st.DataObject) -> None:
     """Never another error, whatever bytes a broker sends."""
