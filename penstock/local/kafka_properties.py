@@ -13,10 +13,6 @@ if TYPE_CHECKING:
 
     from penstock.local.security import SecuritySpec
 
-#: Lines a second that a broker may log in the long run, up to errors; twenty times as many at once. What is above is
-#: lost; a start logs some two hundred.
-LOGGED_A_SECOND = 50
-
 
 @dataclass(frozen=True, slots=True)
 class Voter:
@@ -134,11 +130,7 @@ def server_properties(spec: BrokerSpec) -> str:
 
 
 def logging_properties(spec: BrokerSpec) -> str:
-    """The text of `log4j2.properties`: one rolling file, at most 40 MB in all, and no flood.
-
-    A broker that cannot write retries at once and logs each refusal with its stack, tens of megabytes a minute: on two
-    cores that held up the start of the broker that was missed.
-    """
+    """The text of `log4j2.properties`: one rolling file, at most 40 MB in all."""
     log = spec.logs / "server.log"
     return _render(
         {
@@ -154,10 +146,6 @@ def logging_properties(spec: BrokerSpec) -> str:
             "appender.file.policies.size.size": "10MB",
             "appender.file.strategy.type": "DefaultRolloverStrategy",
             "appender.file.strategy.max": 3,
-            "appender.file.filter.burst.type": "BurstFilter",
-            "appender.file.filter.burst.level": "error",
-            "appender.file.filter.burst.rate": LOGGED_A_SECOND,
-            "appender.file.filter.burst.maxBurst": 20 * LOGGED_A_SECOND,
             "logger.server.name": "kafka.server",
             "logger.server.level": "info",
             "rootLogger.level": "warn",

@@ -57,8 +57,3 @@ def test_the_broker_logs_to_a_bounded_file() -> None:
     properties = read(logging_properties(BrokerSpec(Path("/d"), 9001, 1, (Voter(1, 9002),))))
     assert properties["appender.file.fileName"] == "/d/logs/server.log"
     assert properties["appender.file.strategy.max"] == "3"
-    assert properties["appender.file.filter.burst.type"] == "BurstFilter"
-    assert (properties["appender.file.filter.burst.level"], properties["appender.file.filter.burst.rate"]) == (
-        "error",
-        "50",
-    )
