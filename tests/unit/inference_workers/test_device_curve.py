@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -86,10 +87,30 @@ def test_an_emulated_device_says_so() -> None:
 
 def test_a_slot_belongs_to_one_holder(tmp_path: Path) -> None:
     """A second holder is told who has it; after the first is done it is free."""
-    with slot.held(tmp_path, "w0"), pytest.raises(SlotTaken, match="another --slot"), slot.held(tmp_path, "w0"):
+    with (
+        slot.held(tmp_path, "w0"),
+        pytest.raises(SlotTaken, match="another --slot"),
+        slot.held(tmp_path, "w0", ending_s=0),
+    ):
         pass
     with slot.held(tmp_path, "w0"):
         pass
+
+
+def test_a_replacement_waits_for_a_holder_that_is_ending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A killed process keeps its files for a moment after it counts as ended."""
+    first = contextlib.ExitStack()
+    first.enter_context(slot.held(tmp_path, "w0"))
+    looks: list[float] = []
+
+    def look(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 3:
+            first.close()
+
+    monkeypatch.setattr(slot, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=look))
+    with slot.held(tmp_path, "w0"):
+        assert len(looks) == 3
 
 
 def test_latencies_fall_into_their_buckets_and_are_reported_once() -> None:
