@@ -87,6 +87,24 @@ def answer(number: int, *, reply_to: str | None = None, size: int = 10) -> Answe
     )  # fmt: skip
 
 
+def new_deliverer(
+    kafka: Kafka,
+    ownership: Ownership,
+    counters: Counters,
+    *,
+    there: Callable[[str], bool] = lambda _: True,
+    writing: Any = None,
+    stop_now: threading.Event | None = None,
+) -> Deliverer:
+    """Of one source, idle."""
+    asked: Any = SimpleNamespace(writable=there)
+    return Deliverer(
+        transport=kafka, sources=[Source(REQUESTS, ownership, lambda: None, lambda: {0: kafka.next_offset})],
+        reply_topic_exists=ReplyTopics(asked).there, writing=writing or Writing(RESULTS, "m", lambda: "1", 10**6),
+        queue_size=4, busy=lambda: False, counters=counters, stop_now=stop_now or threading.Event(),
+    )  # fmt: skip
+
+
 def delivered(
     kafka: Kafka,
     answers: Sequence[Answer],
@@ -97,13 +115,7 @@ def delivered(
     """Run the thread over one batch."""
     ownership, counters = Ownership(), Counters()
     ownership.assigned([0])
-    source = Source(REQUESTS, ownership, lambda: None, lambda: {0: kafka.next_offset})
-    asked: Any = SimpleNamespace(writable=there)
-    one = Deliverer(
-        transport=kafka, sources=[source], reply_topic_exists=ReplyTopics(asked).there,
-        writing=Writing(RESULTS, "m", lambda: "1", 10**6), queue_size=4, busy=lambda: False, counters=counters,
-        stop_now=stop_now or threading.Event(),
-    )  # fmt: skip
+    one = new_deliverer(kafka, ownership, counters, there=there, stop_now=stop_now)
     raised: list[BaseException] = []
 
     def run() -> None:
@@ -272,13 +284,8 @@ def test_results_that_take_longer_to_write_than_to_compute_make_no_endless_trans
 
     ownership = Ownership()
     ownership.assigned([0])
-    kafka, asked = Kafka(), SimpleNamespace(writable=lambda _topic: True)
-    writing: Any = SimpleNamespace(write=write)
-    deliverer = Deliverer(
-        transport=kafka, sources=[Source(REQUESTS, ownership, lambda: None, lambda: {0: kafka.next_offset})],
-        reply_topic_exists=ReplyTopics(asked).there, writing=writing, queue_size=4, busy=lambda: False,
-        counters=Counters(), stop_now=(stop := threading.Event()),
-    )  # fmt: skip
+    kafka, stop = Kafka(), threading.Event()
+    deliverer = new_deliverer(kafka, ownership, Counters(), writing=SimpleNamespace(write=write), stop_now=stop)
     deliverer.put([answer(0)])
     idle = kafka.idle
     kafka.idle = lambda: (idle(), stop.set())[0]  # type: ignore[method-assign]
@@ -291,12 +298,7 @@ def _of_two_batches(kafka: Kafka, first: list[Answer], second: list[Answer]) -> 
     ownership, counters = Ownership(), Counters()
     ownership.assigned([0])
     assert ownership.take(0, 1, len(first) + len(second))
-    asked: Any = SimpleNamespace(writable=lambda _topic: True)
-    one = Deliverer(
-        transport=kafka, sources=[Source(REQUESTS, ownership, lambda: None, lambda: {0: kafka.next_offset})],
-        reply_topic_exists=ReplyTopics(asked).there, writing=Writing(RESULTS, "m", lambda: "1", 10**6),
-        queue_size=4, busy=lambda: False, counters=counters, stop_now=threading.Event(),
-    )  # fmt: skip
+    one = new_deliverer(kafka, ownership, counters)
     one.put(first)
     one.put(second)
     one.finish()
@@ -315,12 +317,7 @@ def test_answers_of_a_partition_that_was_taken_away_are_dropped_and_the_others_g
         assert ownership.take(one.record.partition, one.epoch, 1)
     ownership.revoked([1])
     kafka = Kafka()
-    asked: Any = SimpleNamespace(writable=lambda _topic: True)
-    one = Deliverer(
-        transport=kafka, sources=[Source(REQUESTS, ownership, lambda: None, lambda: {0: kafka.next_offset})],
-        reply_topic_exists=ReplyTopics(asked).there, writing=Writing(RESULTS, "m", lambda: "1", 10**6),
-        queue_size=4, busy=lambda: False, counters=counters, stop_now=threading.Event(),
-    )  # fmt: skip
+    one = new_deliverer(kafka, ownership, counters)
     one.put(answers)
     one.finish()
     one.run()
