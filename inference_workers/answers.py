@@ -78,6 +78,7 @@ class BatchFacts:
             value, _ = self._encoded(start, rows)
             return value, shared
         if len(sources) == 1:
+            # Most models have one output, and are asked thousands of times a second.
             ((raw, size),) = sources
             return head + raw[start * size : (start + rows) * size], shared
         return b"".join([head, *[raw[start * size : (start + rows) * size] for raw, size in sources]]), shared

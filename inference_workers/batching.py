@@ -71,7 +71,7 @@ def isolate(items: Sequence[T], run: Callable[[Sequence[T]], list[R]], fails: ty
         fails: the exception that means "something in here cannot be computed"; others pass through.
 
     Returns:
-        a result or the exception for each item, in order.
+        a result or the exception, without traceback and cause, for each item, in order.
 
     """
     found: dict[int, R | Exception] = {}
