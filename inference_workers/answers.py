@@ -192,8 +192,7 @@ class Writing:
             now_s: Unix seconds.
 
         """
-        deadline_at_ms = answer.headers.deadline_at_ms
-        if answer.status is not Status.OK or (deadline_at_ms is not None and deadline_at_ms <= now_s * 1000):
+        if answer.status is not Status.OK or answer.headers.expired(now_s):
             return self._without_outputs(answer)
         batch = answer.batch
         assert batch is not None, "an answer that is ok has a batch"  # noqa: S101 - what `Answer` promises

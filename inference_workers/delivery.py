@@ -199,7 +199,9 @@ class Deliverer:
         """Those whose deadline passed while others were waited for, written anew."""
         now_s = time.time()
         return [
-            self._write(one.answer, now_s) if one.answer.status is Status.OK and _passed(one.answer, now_s) else one
+            self._write(one.answer, now_s)
+            if one.answer.status is Status.OK and one.answer.headers.expired(now_s)
+            else one
             for one in written
         ]
 
@@ -325,11 +327,6 @@ class Deliverer:
                 one for one in written if one.answer.record.offset >= (committed.get(one.answer.record.partition) or 0)
             ]
         return ()
-
-
-def _passed(answer: Answer, now_s: float) -> bool:
-    deadline_at_ms = answer.headers.deadline_at_ms
-    return deadline_at_ms is not None and deadline_at_ms <= now_s * 1000
 
 
 def _with_less(one: Written, topic: str, size: int, message: str) -> Answer:

@@ -211,11 +211,7 @@ class Executor:
             answers = [one for one in answers if _place_of(one) not in lost]
             batch = [one for one in batch if _place_of(one) not in lost]
         now_s = self._now_s()
-        expired = [
-            one
-            for one in batch
-            if one.headers.deadline_at_ms is not None and one.headers.deadline_at_ms <= now_s * 1000
-        ]
+        expired = [one for one in batch if one.headers.expired(now_s)]
         if expired:
             batch = [one for one in batch if one not in expired]
             answers = _merged(answers, [_answer(one, Status.EXPIRED) for one in expired])

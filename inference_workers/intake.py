@@ -223,7 +223,7 @@ class Intake:
             request = decode_request(record.value, record.headers, limits=self.limits)
             encoding, body_id = request.encoding, request.id
             request_id = request_id_of(record.headers, body_id, *place)
-            if headers.deadline_at_ms is not None and headers.deadline_at_ms <= self.now_s() * 1000:
+            if headers.expired(self.now_s()):
                 return Answer(record, epoch, headers, request_id, encoding, Status.EXPIRED)
             if headers.model_version is not None:
                 model = self._pinned(headers.model_version)

@@ -76,6 +76,10 @@ class RequestHeaders:
     #: Bytes of JSON at the head of a binary value.
     header_length: int | None = None
 
+    def expired(self, now_s: float) -> bool:
+        """Whether the deadline has passed at `now_s`, in Unix seconds; one that is reached has."""
+        return self.deadline_at_ms is not None and self.deadline_at_ms <= now_s * 1000
+
     @classmethod
     def parse(cls, headers: Headers | None) -> RequestHeaders:
         """Read a record's headers; those of others are passed over.
