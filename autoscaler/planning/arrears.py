@@ -54,6 +54,14 @@ def capacities(workers: Ints, carrying: Carrying) -> Floats:
     return np.asarray(np.where(workers < 1, 0.0, _EFFICIENCY / carrying.busiest[places]))
 
 
+def halves(workers: Ints, carrying: Carrying) -> tuple[Floats, Floats]:
+    """Parts of the load on the busier workers and on the others, and the loads that fill them, both of shape (2, n)."""
+    places = np.minimum(np.searchsorted(carrying.counts, workers), carrying.counts.size - 1)
+    part = carrying.heavy[places]
+    most = np.stack((carrying.busiest[places], carrying.lighter[places]))
+    return np.stack((part, 1 - part)), np.where(workers < 1, 0.0, _EFFICIENCY / most)
+
+
 def prices(workers: Ints, carrying: Carrying) -> Floats:
     """What so many workers cost, in workers of the first type, of the shape of `workers`."""
     places = np.minimum(np.searchsorted(carrying.counts, workers), carrying.counts.size - 1)
@@ -88,9 +96,29 @@ def drained_by(
         serving: Workers that will serve anyway.
         moved_s: Seconds for which the arrivals of a partition that moves are late.
     """
+    found = drained_by_each(
+        np.array([backlog]), rate, carrying, least=np.array([least]), late_price=late_price, overhead_s=overhead_s,
+        serving=np.array([serving]), moved_s=moved_s,
+    )  # fmt: skip
+    return int(found[0])
+
+
+def drained_by_each(
+    backlogs: Floats,
+    rate: float,
+    carrying: Carrying,
+    *,
+    least: Ints,
+    late_price: float,
+    overhead_s: float,
+    serving: Ints,
+    moved_s: float,
+) -> Ints:
+    """`drained_by` of many groups at once; `backlogs`, `least`, `serving` and the answer are of shape (n,)."""
     spare = _EFFICIENCY / carrying.busiest - rate
-    drain_s = np.where(spare > 0, np.minimum(backlog / np.maximum(spare, 1e-9), _LONGEST_S), 10 * _LONGEST_S)
-    moved = np.maximum(0, carrying.counts - serving) / carrying.counts if serving else np.zeros(carrying.counts.size)
+    drain_s = np.where(spare > 0, np.minimum(backlogs[:, None] / np.maximum(spare, 1e-9), _LONGEST_S), 10 * _LONGEST_S)
+    more = np.maximum(0, carrying.counts - serving[:, None]) / carrying.counts
+    moved = np.where(serving[:, None] > 0, more, 0.0)
     cost = carrying.price * (overhead_s + drain_s) + late_price * rate * (drain_s + moved_s * moved)
-    cost[carrying.counts < least] = np.inf
-    return int(carrying.counts[int(np.argmin(cost))])
+    cost[carrying.counts < least[:, None]] = np.inf
+    return np.asarray(carrying.counts[np.argmin(cost, axis=1)])

@@ -39,6 +39,8 @@ _RAMP = 0.03
 _PLACED = 20_000
 #: Deals over which is averaged.
 _DEALS = 8
+#: Difference of two loads below which only rounding tells them apart.
+_EQUAL = 1e-12
 #: Load of one partition, in workers' worth, beyond which it is cut; and the steps in which the load is told for that.
 _ALONE, _LOAD_STEP = 0.95, 1.1
 
@@ -51,6 +53,10 @@ class Carrying:
     counts: Ints
     #: Load of the busiest worker as a part of all, by count, shape (c,).
     busiest: Floats
+    #: Part of the load on the busier workers, and the most that one of the others has as a part of all, by count, shape
+    #: (c,): of 64 even partitions 10 workers have 7 (four of them) or 6.
+    heavy: Floats
+    lighter: Floats
     #: Part of the load that is not carried, by rate and count, shape (grid + 1, c).
     table: Floats
     #: Logarithm of the highest rate in the grid over the lowest.
@@ -84,14 +90,15 @@ def carrying(shares: tuple[float, ...], most: int) -> Carrying:
     span = math.log(4.0 * counts[-1] / _LOWEST)
     rates = _LOWEST * np.exp(np.arange(_GRID + 1) / _GRID * span)
     table = np.empty((_GRID + 1, counts.size))
-    busiest = np.empty(counts.size)
+    busiest, heavy, lighter = np.empty(counts.size), np.empty(counts.size), np.empty(counts.size)
     for place, count in enumerate(counts.tolist()):
         loads, multiples = _loads(shares, count)
         busiest[place] = loads.max(axis=-1).mean()
+        heavy[place], lighter[place] = _halves(loads, multiples)
         weights = (loads * multiples).ravel()
         over = np.clip((rates[:, None] * loads.ravel() - 1) / _RAMP + 0.5, 0.0, 1.0)
         table[:, place] = over @ weights
-    return Carrying(counts, busiest, table, span, counts.astype(np.float64))
+    return Carrying(counts, busiest, heavy, lighter, table, span, counts.astype(np.float64))
 
 
 @functools.lru_cache(maxsize=16)
@@ -106,7 +113,7 @@ def pooled(most: int) -> Carrying:
     rates = _LOWEST * np.exp(np.arange(_GRID + 1) / _GRID * span)
     busiest = 1.0 / counts
     table = np.clip((rates[:, None] * busiest - 1) / _RAMP + 0.5, 0.0, 1.0)
-    return Carrying(counts, busiest, table, span, counts.astype(np.float64))
+    return Carrying(counts, busiest, np.ones(counts.size), busiest, table, span, counts.astype(np.float64))
 
 
 def carryable(shares: tuple[float, ...], load: float) -> tuple[float, ...]:
@@ -155,6 +162,15 @@ def _loads(shares: Sequence[float], count: int) -> tuple[Floats, Floats]:
     sizes = np.repeat((few + 1, few), (more, count - more))
     starts = np.concatenate(([0], np.cumsum(sizes)[:-1]))
     return np.add.reduceat(np.asarray(shares)[_deals(partitions)], starts, axis=1), np.full((), 1 / _DEALS)
+
+
+def _halves(loads: Floats, multiples: Floats) -> tuple[float, float]:
+    """Part of the load on workers nearer to the busiest than to the idlest; the most that one of the others has."""
+    busiest = loads.max(axis=-1, keepdims=True)
+    near = loads >= (busiest + loads.min(axis=-1, keepdims=True)) / 2 - _EQUAL
+    part = float((loads * multiples)[near].sum() / (loads * multiples).sum())
+    rest = np.where(near, 0.0, loads).max(axis=-1)
+    return part, float(np.where(rest > 0, rest, busiest[..., 0]).mean())
 
 
 @functools.lru_cache(maxsize=8)

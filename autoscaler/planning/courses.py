@@ -173,13 +173,18 @@ def declared(recent: Recent, before: Ints, tick_s: float) -> tuple[Ints, Ints]:
     wanted = lasting.T.reshape(-1)
     peak = recent.came.max(axis=0)[_MARGIN]
     held = np.where(HOLDS & (recent.expects_s > 0), np.maximum(wanted, peak), wanted)
-    careful = np.minimum(_MARGIN + (2 if recent.noise > _NOISY else 1), len(MARGINS) - 1)
-    band = np.minimum(before, _highest(recent.paths, BAND_S, tick_s)[careful])
+    band = np.minimum(before, careful(recent, tick_s))
     if recent.rising is not None:
         # What is let go while the load rises is asked for again a moment later, and boots.
         band = np.maximum(band, np.minimum(before, recent.rising[_MARGIN]))
     wanted, held = np.maximum(wanted, band), np.maximum(held, band)
     return _strode(held, recent, before), _strode(wanted, recent, before)
+
+
+def careful(recent: Recent, tick_s: float) -> Ints:
+    """What each course lets go of at most: the highest need of `BAND_S` by a more careful margin, shape (courses,)."""
+    margin = np.minimum(_MARGIN + (2 if recent.noise > _NOISY else 1), len(MARGINS) - 1)
+    return np.asarray(_highest(recent.paths, BAND_S, tick_s)[margin])
 
 
 _KEPT_S = sorted({min(habit.keep_s, patience_s) for habit in HABITS for patience_s in PATIENCES_S})

@@ -1,15 +1,12 @@
 """Which course to follow: learnt by looking at what each would have done so far.
 
-All courses run along as fluid models of the group, on the load as it came: what each would have cost, and how much of
-the load would have been late, boots and rebalances included. The one that is followed costs least among those that keep
-the objective's allowance, or best balances both where none does. Old experience fades with a half-life.
+All courses run along as fluid models of the group (`planning.fluid`), on the load as it came: what each would have
+cost, and how much of the load would have been late, with the boots, the drains and the rebalances of its own. The one
+that is followed costs least among those that keep the objective's allowance, or best balances both where none does.
+Old experience fades with a half-life.
 
-Symbols: D = workers that a course declares, S = workers that serve (declared for a whole actuation delay), r = load in
-workers' worth (rate over the capacity of one worker), C(S) = what S workers carry, B = backlog in seconds of work:
-
-    B <- max(0, B + r - C(S)) each second; all of r is late while B > slack C(S).
-
-A partition that moves is late for about pause - objective + pause rho / (1 - rho) seconds, rho = r / C(S).
+Beside them runs the real fleet. What was measured to be late, less what its model had late of overload, was late of its
+moves; the pause that explains it is the one that all courses' moves are judged by.
 """
 
 from __future__ import annotations
@@ -19,8 +16,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from autoscaler.planning import fluid
 from autoscaler.planning.arrears import capacities, prices
-from autoscaler.planning.courses import COURSES, HABITS, HOLDS, PATIENCES_S, Needs, Recent, declared
+from autoscaler.planning.courses import COURSES, HABITS, HOLDS, PATIENCES_S, Needs, Recent, careful, declared
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,24 +45,35 @@ _FURTHER = tuple(
 )
 #: Part of its score by which another course must be better to be followed.
 _WORTH_A_CHANGE = 0.03
-#: Longest time that a move makes late, in seconds.
-_LONGEST_MOVE_S = 30.0
-#: Bounds of the factor between measured and modelled lateness, and the seconds of load that it starts from 1 with.
-_FACTOR, _FACTOR_S = (0.3, 8.0), 1.5
+#: Part of what the same course without holding has had late that one that holds is believed to have late once it holds
+#: no more. That it was not surprised while it held says nothing of then.
+_UNHELD = 0.3
+_UNHOLDING = [
+    next(at for at, other in enumerate(HABITS) if other.keep_s == habit.keep_s and not other.holds) for habit in HABITS
+]
+#: Moves are judged by the pause that is set and by so many times of it; what was measured says where the real one is.
+PAUSES = 4.0
+#: Bounds of that place, 0 being the pause that is set and 1 the longer one, and the seconds of load that speak for 0.
+_PLACE, _PLACE_S = (-1 / (PAUSES - 1), 3.0), 1.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Learnt:
-    """What is remembered of the courses; the followed one comes last in each array. A value."""
+    """What is remembered of the courses; the real fleet comes last in each array. A value."""
 
     recent: Recent
     #: What each course asked for at the last tick, before reserve and bounds, shape (courses,).
     asked: Ints
-    #: Declared by course and followed, at the ticks of one actuation delay, shape (delay, courses + 1).
+    #: What each keeps for a backlog, and for how many seconds more, shape (courses,).
+    drains: Ints
+    drains_s: Floats
+    #: Declared by course and really, at the ticks of one actuation delay, shape (delay, courses + 1).
     declared: Ints
     serving: Ints
+    #: Of the busier workers and of the others, shape (2, courses + 1).
     backlog: Floats
-    #: Sums that fade: workers paid, load late from overload and late from moves, by course, shape (courses + 1,).
+    #: Sums that fade: workers paid, and load late from overload, shape (courses + 1,); and load late from moves, at the
+    #: pause that is set and at `PAUSES` times of it, shape (2, courses + 1).
     paid: Floats
     late: Floats
     moved: Floats
@@ -95,6 +104,9 @@ class Terms:
     late_price: float
     #: Seconds for which a surprise is expected again.
     surprise_keep_s: float
+    #: Worker-seconds that a second of late work is worth where a backlog is drained, and seconds that a drain is kept.
+    drain_price: float = 12.0
+    drain_keep_s: float = 30.0
     #: Workers beyond the need, and the fewest and most that there may be: the same for every course.
     reserve: int = 0
     least: int = 0
@@ -117,12 +129,14 @@ def started(workers: int, delay: int) -> Learnt:
     return Learnt(
         recent=Recent.nothing(),
         asked=np.full(count - 1, workers, dtype=np.int64),
+        drains=np.zeros(count - 1, dtype=np.int64),
+        drains_s=np.zeros(count - 1),
         declared=np.full((delay, count), workers, dtype=np.int64),
         serving=np.full(count, workers, dtype=np.int64),
-        backlog=zero,
+        backlog=np.zeros((2, count)),
         paid=zero,
         late=zero,
-        moved=zero,
+        moved=np.zeros((2, count)),
         load=0.0,
         seconds=0.0,
         measured=0.0,
@@ -140,6 +154,7 @@ def step(
     terms: Terms,
     learning: bool,
     followed: bool = True,
+    there: int | None = None,
 ) -> tuple[Learnt, Step]:
     """One tick.
 
@@ -152,6 +167,7 @@ def step(
         terms: See there.
         learning: False = this tick does not count: too little is known.
         followed: False = nobody asks the courses yet, and the fleet is a guess: to leave it costs no move of theirs.
+        there: Workers that are really declared; `None` = those that the followed course declares.
 
     Returns:
         What to remember; and what the course that was best so far says.
@@ -159,32 +175,44 @@ def step(
     tick_s = terms.tick_s
     recent = learnt.recent.with_needs(needs, tick_s)
     asked, foreseen = declared(recent, learnt.asked if followed else np.zeros_like(learnt.asked), tick_s)
+    drains, drains_s = _drains(learnt, asked, load, carrying, terms)
+    wanted = np.maximum(asked, drains)
     before = learnt.declared[-1]
-    now = np.clip(np.append(asked, asked[learnt.chosen]) + terms.reserve, terms.least, terms.most)
+    now = np.clip(np.append(wanted, wanted[learnt.chosen]) + terms.reserve, terms.least, terms.most)
+    if there is not None:
+        now[-1] = there
     delay = max(1, round(terms.actuation_s / tick_s))
     rows = np.vstack((learnt.declared[-(delay - 1) :] if delay > 1 else learnt.declared[:0], now))
     serving = rows.min(axis=0)
-    able = capacities(serving, carrying)
-    backlog = np.maximum(0.0, learnt.backlog + (load - able) * tick_s)
-    overloaded = backlog > terms.slack_s * able
+    backlog, late = fluid.overload(
+        learnt.backlog, learnt.serving, serving, load, carrying, slack_s=terms.slack_s, tick_s=tick_s
+    )
     shrunk = np.maximum(0, before - now) / np.maximum(before, 1)
     grown = np.maximum(0, serving - learnt.serving) / np.maximum(serving, 1)
-    busy = np.minimum(load / np.maximum(able, 1e-9), 0.98)
+    busy = np.minimum(load / np.maximum(capacities(serving, carrying), 1e-9), 0.98)
+    moved = [
+        shrunk * fluid.move_late_s(pause_s, terms.within_s, 0.0 * busy)
+        + grown * fluid.move_late_s(pause_s, terms.within_s, busy)
+        for pause_s in (terms.pause_s, PAUSES * terms.pause_s)
+    ]
     fading = 0.5 ** (tick_s / terms.half_life_s) if learning else 0.0
-    late = np.where(overloaded, load, 0.0) * tick_s
     if learning:
-        recent = recent.with_surprises(overloaded[:-1], terms.surprise_keep_s)
-    said = Step(int(asked[learnt.chosen]), int(foreseen[learnt.chosen]))
+        recent = recent.with_surprises(late[:-1] > 0, terms.surprise_keep_s)
+    # What is really there may come of another course or of a drain: chance moves it no more than what the course has.
+    kept = 0 if there is None else min(there - terms.reserve, int(careful(recent, tick_s)[learnt.chosen]))
+    said = Step(max(kept, int(asked[learnt.chosen])), max(kept, int(foreseen[learnt.chosen])))
     learnt = replace(
         learnt,
         recent=recent,
         asked=asked,
+        drains=drains,
+        drains_s=drains_s,
         declared=rows,
         serving=serving,
         backlog=backlog,
         paid=fading * learnt.paid + prices(now, carrying) * tick_s,
-        late=fading * learnt.late + late,
-        moved=fading * learnt.moved + (shrunk + grown) * move_late_s(terms.pause_s, terms.within_s, busy) * load,
+        late=fading * learnt.late + late * load * tick_s,
+        moved=fading * learnt.moved + np.array(moved) * load,
         load=fading * learnt.load + load * tick_s,
         seconds=fading * learnt.seconds + tick_s,
         measured=fading * learnt.measured + measured_late * load * tick_s,
@@ -195,7 +223,11 @@ def step(
 def late_share(learnt: Learnt) -> Floats:
     """Late share of each course as believed: modelled, with what measuring says of the model, and the prior."""
     mean = learnt.load / max(learnt.seconds, 1e-9)
-    believed = np.where(HOLDS, _AGAIN, 1.0) * foretold(learnt.late[:-1]) + moves_factor(learnt) * learnt.moved[:-1]
+    late = foretold(learnt.late[:-1])
+    unheld = late.reshape(-1, len(HABITS), len(PATIENCES_S))[:, _UNHOLDING].reshape(-1)
+    believed = np.where(HOLDS, np.maximum(_AGAIN * late, _UNHELD * unheld), late) + at_pause(
+        learnt, learnt.moved[:, :-1]
+    )
     weight = _PRIOR_S * mean
     return np.asarray((believed + _PRIOR * weight) / max(learnt.load + weight, 1e-9))
 
@@ -215,17 +247,33 @@ def foretold(late: Floats) -> Floats:
     return by.reshape(-1)
 
 
-def moves_factor(learnt: Learnt) -> float:
-    """By how much moves were measured to make more late than they are modelled to."""
-    floor = _FACTOR_S * learnt.load / max(learnt.seconds, 1e-9)
-    factor = (learnt.measured - learnt.late[-1] + floor) / (learnt.moved[-1] + floor) if floor > 0 else 1.0
-    return float(min(max(factor, _FACTOR[0]), _FACTOR[1]))
+def at_pause(learnt: Learnt, judged: Floats) -> Floats:
+    """What holds at the pause that was measured, of two rows: at the one that is set and at `PAUSES` times of it."""
+    near, far = learnt.moved[:, -1]
+    floor = _PLACE_S * learnt.load / max(learnt.seconds, 1e-9)
+    place = (learnt.measured - learnt.late[-1] - near) / max(far - near + floor, 1e-9)
+    place = min(max(place, _PLACE[0]), _PLACE[1])
+    return np.asarray(np.maximum(0.0, judged[0] + place * (judged[1] - judged[0])))
 
 
-def move_late_s(pause_s: float, within_s: float, busy: Floats) -> Floats:
-    """Seconds for which what arrives on a partition that moves is late, by the utilisation of its new owner."""
-    late_s = max(0.0, pause_s - within_s) + pause_s * 0.5 * busy / (1 - busy)
-    return np.minimum(_LONGEST_MOVE_S, late_s)
+def _drains(learnt: Learnt, asked: Ints, load: float, carrying: Carrying, terms: Terms) -> tuple[Ints, Floats]:
+    """Workers that each course keeps for a backlog of its own, and for how many seconds more."""
+    left_s = np.maximum(0.0, learnt.drains_s - terms.tick_s)
+    kept = np.where(left_s > 0, learnt.drains, 0)
+    wanted = fluid.drained(
+        fluid.waiting(learnt.backlog[:, :-1], learnt.serving[:-1], carrying),
+        learnt.serving[:-1],
+        learnt.declared[:, :-1],
+        load,
+        carrying,
+        least=asked,
+        late_price=terms.drain_price,
+        overhead_s=terms.actuation_s + terms.drain_keep_s,
+        pause_s=terms.pause_s,
+        tick_s=terms.tick_s,
+    )
+    new = (wanted > 0) & (wanted >= kept)
+    return np.where(new, wanted, kept), np.where(new, terms.drain_keep_s, left_s)
 
 
 def _best(learnt: Learnt, terms: Terms) -> int:

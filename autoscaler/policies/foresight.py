@@ -21,7 +21,7 @@ import numpy as np
 from autoscaler import latency
 from autoscaler.forecasting import Forecaster
 from autoscaler.model import Forecast
-from autoscaler.planning import courses, experience, headroom
+from autoscaler.planning import courses, experience, fluid, headroom
 from autoscaler.planning.arrears import capacity, drained_by, projected
 from autoscaler.planning.carrying import Carrying, carryable, carrying
 from autoscaler.policies import reading
@@ -45,11 +45,8 @@ _PATHS, _STEP_S = 64, 5.0
 _SHARES_S = 60.0
 #: Seconds of load that wait for a commit and for their batch at most, and are no backlog: a commit a second.
 _UNCOMMITTED_S = 1.3
-#: Part of a second's capacity from which a backlog is worth workers.
-_WORTH_S = 0.5
-#: Times the pause of a rebalance for which the arrivals of a partition that moves are late: what has piled up in the
-#: pause is worked off too.
-_MOVED = 4.0
+#: Part of the slack of the objective that a plan uses; the rest is for what a second's counts do not show.
+_SLACK_USED = 0.5
 #: Load, as so many times that of now, up to which a backlog is taken to grow.
 _GROWS = 1.2
 
@@ -148,6 +145,7 @@ def foresee(
     paths = forecaster.paths(state, actuation_s + beyond_s, _STEP_S, _PATHS)
     if paths is None:
         return None, memory
+    paths = replace(paths, rates=reading.capped(paths.rates, history))
     memory = _with_shares(observation, history, memory)
     per_worker = kind.curve.capacity_per_s
     now = float(history.recent[-reading.NOW_S :].mean()) / per_worker
@@ -161,7 +159,8 @@ def foresee(
     most = max(level, came, float(paths.rates.mean(axis=0).max()) / per_worker)
     table = carrying(carryable(memory.shares, most), kind.max_workers) if worth is None else worth
     needs = reading.needs(
-        paths.rates / per_worker, level, came, actuation_s, table, margins=margins, step_s=_STEP_S
+        paths.rates / per_worker, level, came, actuation_s, table, margins=margins, step_s=_STEP_S,
+        slack_s=_SLACK_USED * terms.slack_s,
     )  # fmt: skip
     needs = reading.with_rise(
         needs, history, actuation_s, per_worker=per_worker, level=level, table=table, margins=margins
@@ -182,6 +181,7 @@ def foresee(
         terms=terms,
         learning=learning,
         followed=followed,
+        there=declared,
     )
     played = headroom.step(
         memory.played, load=now, declared=declared, measured_late=_measured_late(observation, objective),
@@ -248,6 +248,8 @@ def _terms(
         half_life_s=settings.experience_s,
         late_price=settings.late_price,
         surprise_keep_s=settings.surprise_keep_s,
+        drain_price=settings.drain_price,
+        drain_keep_s=settings.drain_keep_s,
         reserve=settings.reserve,
         least=limits.low,
         most=limits.high,
@@ -303,7 +305,7 @@ def _backlog(
         waiting, rates[:steps], step_s=_STEP_S, ready=max(1, ready), starting_in_s=starting_in_s, carrying=table
     )
     drains = tuple(one for one in memory.drains if abs(at_s - one[0]) < settings.drain_keep_s)
-    if then > _WORTH_S * capacity(max(1, ready), table):
+    if then > fluid.WORTH_S * capacity(max(1, ready), table):
         workers = drained_by(
             then,
             float(rates[min(steps, rates.size - 1)]),
@@ -312,7 +314,7 @@ def _backlog(
             late_price=settings.drain_price,
             overhead_s=actuation_s + settings.drain_keep_s,
             serving=max(1, ready) + len(starting_in_s),
-            moved_s=_MOVED * settings.rebalance_pause_s,
+            moved_s=fluid.MOVED * settings.rebalance_pause_s,
         )
         drains = (*drains, (at_s, workers))
     return max((workers for _, workers in drains), default=0), replace(memory, drains=drains)

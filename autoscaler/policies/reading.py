@@ -29,9 +29,11 @@ NOW_S = 3
 _SURE = 5.0
 #: Load, as so many times that of now, up to which workers are asked for because it rises.
 _RISES = 1.25
+#: Load, as so many times the highest of `_SEEN_S` seconds in the history, that paths go up to.
+_BEYOND, _SEEN_S = 1.25, 5
 #: Longest time behind the load that came lately, in seconds, and its standard deviation by chance that is good enough:
 #: at 80/s the mean of 3 s is off by 6 %, which looks like a worker more now and then.
-_LATELY_S, _CHANCE = 30, 0.03
+_LATELY_S, _CHANCE = 30, 0.02
 
 
 def needs(
@@ -43,6 +45,7 @@ def needs(
     *,
     margins: tuple[courses.Margin, ...],
     step_s: float,
+    slack_s: float,
 ) -> courses.Needs:
     """Workers needed, by margin: the most of what is needed until new ones serve, and of what is needed then.
 
@@ -54,10 +57,11 @@ def needs(
         table: Of the present shares.
         margins: To read them with.
         step_s: Of the paths, in seconds.
+        slack_s: Seconds of a worker's work that may wait with it.
     """
     served_from = int(actuation_s // step_s)
     until = {
-        beyond_s: _highest(loads, served_from, served_from + max(1, int(beyond_s // step_s)))
+        beyond_s: _highest(loads, served_from, served_from + max(1, int(beyond_s // step_s)), step_s, slack_s)
         for beyond_s in {courses.STRIDE_S, *(margin.beyond_s for margin in margins)}
     }
     paths, stride, asked = [], [], []
@@ -121,9 +125,37 @@ def _counts(load: float, prices: Sequence[float], table: Carrying, margins: tupl
     )
 
 
-def _highest(loads: Floats, served_from: int, until: int) -> tuple[Floats, Floats]:
-    """Highest load of each path from now on, and from when new workers serve."""
-    return loads[:, :until].max(axis=1), loads[:, served_from:until].max(axis=1)
+def _highest(loads: Floats, served_from: int, until: int, step_s: float, slack_s: float) -> tuple[Floats, Floats]:
+    """Highest effective load of each path from now on, and from when new workers serve."""
+    return effective(loads[:, :until], step_s, slack_s), effective(loads[:, served_from:until], step_s, slack_s)
+
+
+def effective(loads: Floats, step_s: float, slack_s: float) -> Floats:
+    """Least capacity with which no more than `slack_s` of its work ever waits, by path, shape (paths,).
+
+    What has come from s to t, A(s, t), is served by t but for C slack if and only if A(s, t) <= C (t - s + slack) for
+    all s < t (the backlog is the highest of A(s, t) - C (t - s); Reich 1958). So C is the highest A(s, t) / (t - s +
+    slack): a second above the capacity is no reason for a worker, and a minute is.
+
+    Args:
+        loads: Shape (paths, steps), at least one step.
+        step_s: In seconds.
+        slack_s: In seconds, at least 0; 0 = the highest step.
+    """
+    came = np.concatenate((np.zeros((loads.shape[0], 1)), np.cumsum(loads, axis=1)), axis=1) * step_s
+    highest = [
+        (came[:, steps:] - came[:, :-steps]).max(axis=1) / (steps * step_s + slack_s)
+        for steps in range(1, loads.shape[1] + 1)
+    ]
+    return np.asarray(np.max(highest, axis=0))
+
+
+def capped(rates: Floats, history: ArrivalHistory) -> Floats:
+    """Paths no higher than `_BEYOND` times what came of late: the first seconds of a burst grow without an end."""
+    recent = history.recent
+    width = min(_SEEN_S, recent.size)
+    highest = float(np.convolve(recent, np.full(width, 1 / width), "valid").max())
+    return np.minimum(rates, _BEYOND * max(highest, float(recent[-NOW_S:].mean())))
 
 
 def _count(rates: Floats, price: float, table: Carrying) -> int:

@@ -211,3 +211,91 @@ def test_a_first_fleet_that_is_a_guess_is_left_at_once() -> None:
             )  # fmt: skip
         found[followed] = said.workers
     assert found == {True: 5, False: 3}
+
+
+def test_the_pause_that_explains_what_was_measured_is_the_one_that_moves_are_judged_by() -> None:
+    """A load that goes up and down, 1 s set, and as much late as a pause of 4 s makes: moves are judged by that."""
+    plain, _ = play(1800, lambda second: 4.0 + 4.0 * (second % 600 > 300))
+    near, far = plain.moved[:, -1]
+    assert far > near > 0
+    learnt = dataclasses.replace(plain, measured=plain.late[-1] + far)
+    judged = experience.at_pause(learnt, learnt.moved)
+    # Some seconds of load speak for the pause that is set.
+    assert near + 0.85 * (far - near) < judged[-1] <= far
+    assert experience.at_pause(dataclasses.replace(plain, measured=0.0), plain.moved)[-1] < near
+    believed, before = experience.late_share(learnt), experience.late_share(plain)
+    assert np.all(believed[learnt.moved[1, :-1] > 0] > before[learnt.moved[1, :-1] > 0])
+
+
+def test_the_real_fleet_runs_beside_the_courses() -> None:
+    """12 are declared whatever the course says, so none of it is late and twelve are paid."""
+    learnt = experience.started(12, 25)
+    for _ in range(300):
+        learnt, _ = experience.step(
+            learnt, needed(2), load=10.0, measured_late=0.0, carrying=TABLE, terms=TERMS, learning=True, there=12
+        )
+    assert learnt.declared[-1, -1] == 12
+    assert learnt.late[-1] == 0.0
+    assert learnt.late[:-1].min() > 0.0
+
+
+def test_a_course_drains_its_own_backlog() -> None:
+    """Needs that stay at 8 with a load of 8.5: without a drain it would be late for ever."""
+    learnt, _ = play(600, lambda second: 7.2 if second < 300 else 8.5)
+    late = learnt.late[:-1]
+    lean = experience.started(8, 25)
+    for second in range(600):
+        lean, _ = experience.step(
+            lean, needed(8), load=7.2 if second < 300 else 8.5, measured_late=0.0, carrying=TABLE, terms=TERMS,
+            learning=True,
+        )  # fmt: skip
+    assert lean.declared[:, :-1].max() > 8
+    # 300 s at 8.5, of which it is behind in a part only.
+    assert np.all(lean.late[:-1] < 0.5 * 300 * 8.5)
+    assert late.min() >= 0.0
+
+
+def test_chance_lets_nothing_of_the_real_fleet_go() -> None:
+    """10 are there, from a drain; the course's margin needs 8 and a more careful one 10 in the last half minute."""
+    margins = np.array([8, 10, 10, 10])
+    needs = Needs(margins, margins, margins)
+    learnt = experience.started(8, 25)
+    for _ in range(60):
+        learnt, said = experience.step(
+            learnt, needs, load=6.0, measured_late=0.0, carrying=TABLE, terms=TERMS, learning=True, there=10
+        )
+    learnt = dataclasses.replace(learnt, chosen=0)
+    learnt, said = experience.step(
+        learnt, needs, load=6.0, measured_late=0.0, carrying=TABLE, terms=TERMS, learning=True, there=10
+    )
+    assert learnt.asked[0] == 8
+    assert (said.workers, said.foreseen) == (10, 10)
+    # The reserve is there besides and is not kept twice.
+    _, said = experience.step(
+        learnt, needs, load=6.0, measured_late=0.0, carrying=TABLE,
+        terms=dataclasses.replace(TERMS, reserve=1), learning=True, there=10,
+    )  # fmt: skip
+    assert said.workers == 9
+
+
+def test_one_that_holds_is_believed_late_as_it_would_be_once_it_holds_no_more() -> None:
+    """It was never surprised while it held; the same course without holding lost a tenth of the load."""
+    plain, _ = play(600, lambda _: 7.2)
+    late = np.zeros(len(COURSES) + 1)
+    holding = [at for at, course in enumerate(COURSES) if course.habit.holds and course.patience_s == 30.0]
+    unheld = [
+        next(
+            at
+            for at, other in enumerate(COURSES)
+            if other == dataclasses.replace(
+                COURSES[held], habit=courses.Habit(COURSES[held].habit.keep_s, holds=False, strides=False)
+            )
+        )
+        for held in holding
+    ]  # fmt: skip
+    late[unheld] = 0.1 * plain.load
+    believed = experience.late_share(dataclasses.replace(plain, late=late)) - experience.late_share(plain)
+    mean = plain.load / plain.seconds
+    part = plain.load / (plain.load + 400.0 * mean)
+    assert believed[unheld] == pytest.approx(0.1 * part)
+    assert believed[holding] == pytest.approx(0.3 * 0.1 * part)
