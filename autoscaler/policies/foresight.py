@@ -45,8 +45,9 @@ _PATHS, _STEP_S = 64, 5.0
 _SHARES_S = 60.0
 #: Seconds of load that wait for a commit and for their batch at most, and are no backlog: a commit a second.
 _UNCOMMITTED_S = 1.3
-#: Part of the slack of the objective that a plan uses; the rest is for what a second's counts do not show.
-_SLACK_USED = 0.5
+#: Part of the slack of the objective that a plan lets pile up, since a second's counts do not show all; and the most, as
+#: a part of the actuation delay: a load that lasts goes on beyond the paths, and must not be taken for a passing one.
+_SLACK_USED, _SLACK_MOST = 0.5, 0.018
 #: Load, as so many times that of now, up to which a backlog is taken to grow.
 _GROWS = 1.2
 
@@ -160,7 +161,7 @@ def foresee(
     table = carrying(carryable(memory.shares, most), kind.max_workers) if worth is None else worth
     needs = reading.needs(
         paths.rates / per_worker, level, came, actuation_s, table, margins=margins, step_s=_STEP_S,
-        slack_s=_SLACK_USED * terms.slack_s,
+        slack_s=min(_SLACK_USED * terms.slack_s, _SLACK_MOST * actuation_s),
     )  # fmt: skip
     needs = reading.with_rise(
         needs, history, actuation_s, per_worker=per_worker, level=level, table=table, margins=margins

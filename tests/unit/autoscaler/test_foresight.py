@@ -24,7 +24,7 @@ from autoscaler.settings import PolicySettings
 from autoscaler.simulation.arrivals import Load, of_pattern
 from autoscaler.simulation.patterns import PATTERNS
 from autoscaler.simulation.run import Run, run
-from autoscaler.simulation.scenario import Scenario
+from autoscaler.simulation.scenario import Scenario, SimulatedType
 
 #: A quarter of the reference's load, so that a second costs little: 2 workers' worth.
 SMALL = Scenario(mean_workers=2.0)
@@ -62,6 +62,15 @@ def test_a_constant_load_causes_no_action_after_five_minutes(seed: int) -> None:
     done = played(of_pattern(PATTERNS["constant"], SMALL, length_s=2400, seed=seed))
     assert [change.at_s for change in done.changes if change.at_s > 300] == []
     assert late(done, 120) < 0.001
+
+
+def test_a_long_objective_takes_no_load_that_lasts_for_a_passing_one() -> None:
+    """Much may wait where 10 s are allowed, and 4.8 workers' worth need 6 of 64 partitions' worth for ever."""
+    slow = SimulatedType("cpu", ServiceCurve(0.15, 0.05, 16), boot_s=20.0, boot_spread=0.2)
+    scenario = Scenario(objective_s=10.0, mean_workers=4.8, worker_types=(slow,))
+    done = played(of_pattern(PATTERNS["constant"], scenario, length_s=2400, seed=16), scenario)
+    assert [change.at_s for change in done.changes if change.at_s > 300] == []
+    assert done.series.declared[-1] == 6
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def test_with_the_effective_capacity_just_the_slack_waits() -> None:
 
 
 def test_a_step_above_counts_less_than_a_minute_above() -> None:
-    """10 for 5 s in a load of 8 takes 9.3 where 0.4 s of work may wait; for a minute it takes 9.9, for ever 10."""
+    """10 for 5 s in a load of 8 takes 9.3 where 0.4 s of work may wait; for a minute it takes 9.9."""
     once, long = np.full((1, 12), 8.0), np.full((1, 12), 10.0)
     once[0, 5] = 10.0
     assert reading.effective(once, 5.0, 0.4) == pytest.approx([10 * 5 / 5.4])
