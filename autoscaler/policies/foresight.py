@@ -45,7 +45,7 @@ _PATHS, _STEP_S = 64, 5.0
 _SHARES_S = 60.0
 #: Seconds of load that wait for a commit and for their batch at most, and are no backlog: a commit a second.
 _UNCOMMITTED_S = 1.3
-#: Part of the slack of the objective that a plan lets pile up, since a second's counts do not show all; and the most, as
+#: Part of the objective's slack that a plan lets pile up, since a second's counts do not show all; and the most, as
 #: a part of the actuation delay: a load that lasts goes on beyond the paths, and must not be taken for a passing one.
 _SLACK_USED, _SLACK_MOST = 0.5, 0.018
 #: Load, as so many times that of now, up to which a backlog is taken to grow.
