@@ -127,7 +127,7 @@ def foresee(
         kind: Type of the workers.
         objective: What must hold.
         ready: Workers that serve.
-        declared: Workers asked for.
+        declared: Workers asked for; 0 = not known.
         memory: What the call before returned.
         limits: Fewest and most workers that there may be.
         forecaster: With the settings' forecast, and whoever does its slow fits; by default they are done here.
@@ -182,7 +182,7 @@ def foresee(
         terms=terms,
         learning=learning,
         followed=followed,
-        there=declared,
+        there=declared or None,
     )
     played = headroom.step(
         memory.played, load=now, declared=declared, measured_late=_measured_late(observation, objective),

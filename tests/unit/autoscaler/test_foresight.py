@@ -150,6 +150,24 @@ def test_a_fleet_is_not_let_go_while_the_load_rises() -> None:
     assert "rises" in kept.reason
 
 
+def test_a_fleet_that_is_not_known_is_not_taken_for_none() -> None:
+    """Nobody says what is declared for a minute: none of that load counts as late of the real fleet."""
+    cpu = WorkerType("cpu", "cpu", 1.0, 1, 64, ServiceCurve(0.015, 0.005, 16), 20.0)
+    counts = np.random.default_rng(1).poisson(500.0, 300).astype(float)
+    state = PolicyState()
+    for second in range(200, 260):
+        newest = counts[:second]
+        seen = Observation(
+            "p", float(second), 64, None, dict.fromkeys(range(64), 0), None, None,
+            history=ArrivalHistory(float(second), newest, np.ones(newest.size, dtype=bool), {}),
+        )  # fmt: skip
+        _, state = decide(seen, PolicySettings(), [cpu], Objective(), state)
+    learnt = state.foresight.learnt
+    assert learnt is not None
+    assert learnt.declared[-1, -1] > 0
+    assert learnt.late[-1] <= learnt.late[:-1].max()
+
+
 def test_a_step_is_drained_and_the_fleet_comes_down_again() -> None:
     """Five times the load at once: no policy can have it in time, but two minutes later nearly all of it is.
 
