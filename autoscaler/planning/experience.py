@@ -256,6 +256,12 @@ def at_pause(learnt: Learnt, judged: Floats) -> Floats:
     return np.asarray(np.maximum(0.0, judged[0] + place * (judged[1] - judged[0])))
 
 
+def move_late_s(learnt: Learnt | None, pause_s: float, within_s: float, busy: float) -> float:
+    """Seconds for which what arrives on a new worker is late, at the pause that was measured; at `pause_s` without."""
+    near, far = (fluid.move_late_s(each, within_s, np.array([busy])) for each in (pause_s, PAUSES * pause_s))
+    return float((near if learnt is None else at_pause(learnt, np.array([near, far]))).item())
+
+
 def _drains(learnt: Learnt, asked: Ints, load: float, carrying: Carrying, terms: Terms) -> tuple[Ints, Floats]:
     """Workers that each course keeps for a backlog of its own, and for how many seconds more."""
     left_s = np.maximum(0.0, learnt.drains_s - terms.tick_s)

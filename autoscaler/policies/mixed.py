@@ -17,7 +17,7 @@ import numpy as np
 
 from autoscaler.forecasting import forecast
 from autoscaler.model import Action, Decision, Plan
-from autoscaler.planning import courses, experience, fluid
+from autoscaler.planning import courses, experience
 from autoscaler.planning.carrying import pooled
 from autoscaler.planning.sizing import pooled as pooled_workers
 from autoscaler.policies.bounds import Bounds
@@ -181,14 +181,8 @@ def _needed(
     if paths is None:
         return None, state
     load = max(1e-9, paths.level.per_s / unit)
-    busy = np.array(min(0.95, load / max(1.0, float(foreseen.workers))))
-    late_s = np.array(
-        [
-            [fluid.move_late_s(pause_s, objective.within_s, busy)]
-            for pause_s in (settings.rebalance_pause_s, experience.PAUSES * settings.rebalance_pause_s)
-        ]
-    )
-    moved_s = float((late_s[0] if memory.learnt is None else experience.at_pause(memory.learnt, late_s)).item())
+    busy = min(0.95, load / max(1.0, float(foreseen.workers)))
+    late_s = experience.move_late_s(memory.learnt, settings.rebalance_pause_s, objective.within_s, busy)
     return (
         Need(
             worth=float(foreseen.workers),
@@ -196,7 +190,7 @@ def _needed(
             late_price=foreseen.course.margin.late_price,
             forecast=foreseen.forecast,
             rate_per_s=foreseen.rate_per_s,
-            move_price=settings.change_price * fast.price_per_hour * load * moved_s,
+            move_price=settings.change_price * fast.price_per_hour * load * late_s,
             words=(
                 f"{foreseen.why}; up to {foreseen.rate_per_s:.1f}/s foreseen (9 paths of 10) and what is kept back are "
                 f"{foreseen.workers} {fast.name} workers' worth"

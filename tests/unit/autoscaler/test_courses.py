@@ -223,8 +223,24 @@ def test_the_pause_that_explains_what_was_measured_is_the_one_that_moves_are_jud
     # Some seconds of load speak for the pause that is set.
     assert near + 0.85 * (far - near) < judged[-1] <= far
     assert experience.at_pause(dataclasses.replace(plain, measured=0.0), plain.moved)[-1] < near
+    late_s = [experience.move_late_s(one, 1.0, 1.0, 0.75) for one in (None, learnt)]
+    # 1 s: 0.25 s too much waits, a second of spare in four; 4 s: 3 s before it is read, and 2.5 s too much.
+    assert late_s[0] == pytest.approx(1.0)
+    assert 1.0 + 0.85 * (13.0 - 1.0) < late_s[1] <= 13.0
     believed, before = experience.late_share(learnt), experience.late_share(plain)
     assert np.all(believed[learnt.moved[1, :-1] > 0] > before[learnt.moved[1, :-1] > 0])
+
+
+def test_who_was_there_takes_a_partition_over_and_is_late_for_the_pause_alone() -> None:
+    """From 10 to 8 at 7.5: a fifth of the partitions moves, at 1 s not late at all and at 4 s for 3 s each."""
+    learnt = experience.started(10, 1)
+    needs, terms = needed(8), dataclasses.replace(TERMS, actuation_s=1.0)
+    for _ in range(2):
+        learnt, _ = experience.step(
+            learnt, needs, load=7.5, measured_late=0.0, carrying=TABLE, terms=terms, learning=True, followed=False
+        )
+    assert learnt.declared[-1, 0] == 8
+    assert learnt.moved[:, 0] == pytest.approx([0.0, 0.2 * 3.0 * 7.5], rel=1e-3)
 
 
 def test_the_real_fleet_runs_beside_the_courses() -> None:

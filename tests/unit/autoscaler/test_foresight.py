@@ -168,6 +168,17 @@ def test_a_fleet_that_is_not_known_is_not_taken_for_none() -> None:
     assert learnt.late[-1] <= learnt.late[:-1].max()
 
 
+def test_a_burst_is_not_foreseen_beyond_what_was_seen() -> None:
+    """Bursts of 40 s, eight times what is between them: no plan is made for more than a quarter above their height."""
+    load = switched(of_pattern(PATTERNS["constant"], Scenario(mean_workers=6.0), length_s=1500, seed=3), 40, 110, 3)
+    done = played(load)
+    per_s = np.bincount(load.arrivals_s.astype(np.int64), minlength=1500).astype(float)
+    highest = np.convolve(per_s, np.full(3, 1 / 3), "valid").max()
+    plans = [change.plan.rate_per_s for change in done.changes if change.at_s > 200 and change.plan is not None]
+    assert len(plans) > 2
+    assert max(plans) <= 1.25 * highest + 1e-6
+
+
 def test_a_step_is_drained_and_the_fleet_comes_down_again() -> None:
     """Five times the load at once: no policy can have it in time, but two minutes later nearly all of it is.
 
