@@ -72,7 +72,7 @@ class PolicySettings:
     experience_s: float = 3600.0
     #: Part (0-1) of the objective's allowance of late requests that is planned to be used up; the rest is for what the
     #: model leaves out.
-    budget_used: float = 0.7
+    budget_used: float = 0.6
     #: Workers that a late share beyond that is weighed with, for each worker's worth of load: 1 % late is worth all of
     #: what the load needs.
     late_price: float = 100.0
@@ -159,7 +159,7 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "foresight_s": (0, _ANY, "inf keeps the reactive rule"),
     "learning_s": (0, _ANY, _DEFAULT),
     "experience_s": (0, _ANY, _DEFAULT),
-    "budget_used": (0, 1.001, "0.7 is usual"),
+    "budget_used": (0, 1.001, "0.6 is usual"),
     "late_price": (0, _ANY, _DEFAULT),
     "surprise_keep_s": (0, _ANY, _DEFAULT),
     "drain_price": (0, _ANY, _DEFAULT),
