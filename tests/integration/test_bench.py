@@ -33,7 +33,8 @@ def test_rows_are_measured_checked_and_drawn(tmp_path: Path, monkeypatch: pytest
     options = Options(
         # Without the latency of our own, which would be one more start of TensorFlow.
         tuple(dataclasses.replace(one, timed=one.timed and not one.computes) for one in chosen),
-        records=600,
+        # Processor time is told in hundredths of a second: as many as take a tenth.
+        records=6000,
         seconds=0.3,
         open_loop_s=1.5,
         repeat=1,
