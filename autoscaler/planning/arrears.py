@@ -50,13 +50,12 @@ def capacity(workers: int, carrying: Carrying) -> float:
 
 def capacities(workers: Ints, carrying: Carrying) -> Floats:
     """`capacity` of many counts at once, of the shape of `workers`."""
-    places = np.minimum(np.searchsorted(carrying.counts, workers), carrying.counts.size - 1)
-    return np.asarray(np.where(workers < 1, 0.0, _EFFICIENCY / carrying.busiest[places]))
+    return np.asarray(np.where(workers < 1, 0.0, _EFFICIENCY / carrying.busiest[carrying.places(workers)]))
 
 
 def halves(workers: Ints, carrying: Carrying) -> tuple[Floats, Floats]:
     """Parts of the load on the busier workers and on the others, and the loads that fill them, both of shape (2, n)."""
-    places = np.minimum(np.searchsorted(carrying.counts, workers), carrying.counts.size - 1)
+    places = carrying.places(workers)
     part = carrying.heavy[places]
     most = np.stack((carrying.busiest[places], carrying.lighter[places]))
     return np.stack((part, 1 - part)), np.where(workers < 1, 0.0, _EFFICIENCY / most)
@@ -64,8 +63,7 @@ def halves(workers: Ints, carrying: Carrying) -> tuple[Floats, Floats]:
 
 def prices(workers: Ints, carrying: Carrying) -> Floats:
     """What so many workers cost, in workers of the first type, of the shape of `workers`."""
-    places = np.minimum(np.searchsorted(carrying.counts, workers), carrying.counts.size - 1)
-    return np.asarray(carrying.price[places], dtype=np.float64)
+    return np.asarray(carrying.price[carrying.places(workers)], dtype=np.float64)
 
 
 def drained_by(

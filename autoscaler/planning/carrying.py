@@ -68,6 +68,10 @@ class Carrying:
         """Place of the smallest candidate that is at least `count`; the last where all are smaller."""
         return min(int(np.searchsorted(self.counts, count)), self.counts.size - 1)
 
+    def places(self, counts: Ints) -> Ints:
+        """`place` of many counts at once."""
+        return np.minimum(np.searchsorted(self.counts, counts), self.counts.size - 1)
+
     def overloaded(self, rates: Floats) -> Floats:
         """Mean part of the load on overloaded workers over equally likely rates, by candidate, shape (c,).
 

@@ -105,8 +105,8 @@ class Terms:
     #: Seconds for which a surprise is expected again.
     surprise_keep_s: float
     #: Worker-seconds that a second of late work is worth where a backlog is drained, and seconds that a drain is kept.
-    drain_price: float = 12.0
-    drain_keep_s: float = 30.0
+    drain_price: float
+    drain_keep_s: float
     #: Workers beyond the need, and the fewest and most that there may be: the same for every course.
     reserve: int = 0
     least: int = 0
@@ -117,7 +117,7 @@ class Terms:
 class Step:
     """What a tick says."""
 
-    #: Workers that the followed course asks for, and without what it holds after a surprise.
+    #: Workers that the followed course asks for or lets nobody go of, and without what it holds after a surprise.
     workers: int
     foreseen: int
 
@@ -256,7 +256,7 @@ def at_pause(learnt: Learnt, judged: Floats) -> Floats:
     return np.asarray(np.maximum(0.0, judged[0] + place * (judged[1] - judged[0])))
 
 
-def move_late_s(learnt: Learnt | None, pause_s: float, within_s: float, busy: float) -> float:
+def measured_move_late_s(learnt: Learnt | None, pause_s: float, within_s: float, busy: float) -> float:
     """Seconds for which what arrives on a new worker is late, at the pause that was measured; at `pause_s` without."""
     near, far = (fluid.move_late_s(each, within_s, np.array([busy])) for each in (pause_s, PAUSES * pause_s))
     return float((near if learnt is None else at_pause(learnt, np.array([near, far]))).item())

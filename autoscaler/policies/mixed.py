@@ -182,7 +182,7 @@ def _needed(
         return None, state
     load = max(1e-9, paths.level.per_s / unit)
     busy = min(0.95, load / max(1.0, float(foreseen.workers)))
-    late_s = experience.move_late_s(memory.learnt, settings.rebalance_pause_s, objective.within_s, busy)
+    late_s = experience.measured_move_late_s(memory.learnt, settings.rebalance_pause_s, objective.within_s, busy)
     return (
         Need(
             worth=float(foreseen.workers),

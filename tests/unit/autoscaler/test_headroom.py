@@ -36,6 +36,8 @@ TERMS = experience.Terms(
     half_life_s=3600.0,
     late_price=100.0,
     surprise_keep_s=600.0,
+    drain_price=12.0,
+    drain_keep_s=30.0,
 )
 
 

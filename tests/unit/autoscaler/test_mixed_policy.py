@@ -20,6 +20,7 @@ from autoscaler.model import (
     TypeStatus,
     WorkerType,
 )
+from autoscaler.planning import experience
 from autoscaler.policies.penstock import PolicyState, decide
 from autoscaler.policies.penstock_policy import PenstockPolicy
 from autoscaler.settings import PolicySettings
@@ -77,6 +78,22 @@ def test_cpu_workers_cover_a_gpu_that_boots(stepped: Run) -> None:
     during = (series.at_s > ordered_s + 32) & (series.at_s < ordered_s + 70)
     assert series.capacity_per_s[during].min() > 417
     assert fleet_at(stepped, 890)["cpu"] <= covering - 5
+
+
+def test_where_moves_are_measured_to_make_much_late_no_gpu_is_added(
+    stepped: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU takes partitions from everybody: what that makes late, by the pause as measured, is weighed with it."""
+    told: list[experience.Learnt | None] = []
+
+    def much(learnt: experience.Learnt | None, *_: float) -> float:
+        told.append(learnt)
+        return 1e4
+
+    monkeypatch.setattr(experience, "measured_move_late_s", much)
+    done = went(stepped.load)
+    assert told[-1] is not None
+    assert fleet_at(done, 890)["gpu"] == fleet_at(done, 410)["gpu"]
 
 
 def test_the_same_load_costs_more_without_the_gpu(stepped: Run) -> None:
